@@ -1,0 +1,141 @@
+import type { EventListener } from "./events.js";
+import type { Descriptor, Digest, ImageConfig } from "./image/index.js";
+
+/** How to reach registries; missing parts come from registries.conf, certs.d and the auth files. */
+export interface TransferOptions {
+  readonly tlsVerify?: boolean;
+  /** `user:password`. */
+  readonly creds?: string;
+  readonly authFile?: string;
+  readonly certDir?: string;
+  readonly retries?: number;
+  readonly signal?: AbortSignal;
+  readonly onEvent?: EventListener;
+}
+
+/** Where a build also writes its result. `dest` "-" is stdout for the archive types. */
+export interface BuildOutput {
+  readonly type: "oci" | "docker" | "local";
+  readonly dest: string;
+}
+
+export type PullPolicy = "missing" | "always" | "never" | "newer";
+
+export interface BuildOptions extends TransferOptions {
+  readonly contextDir: string;
+  /** Path of the Containerfile (relative to the current directory, then to the context), or "-" for stdin. Default: Containerfile, else Dockerfile, of the context. */
+  readonly file?: string;
+  /** The Containerfile's text instead of a file. */
+  readonly containerfile?: string;
+  readonly target?: string;
+  readonly tags?: readonly string[];
+  /** `undefined` as a value: taken from the environment. */
+  readonly buildArgs?: Readonly<Record<string, string | undefined>>;
+  readonly labels?: Readonly<Record<string, string>>;
+  /** False: no step is looked up (results are still recorded). Default true. */
+  readonly cache?: boolean;
+  readonly pull?: PullPolicy;
+  readonly outputs?: readonly BuildOutput[];
+  /** Stages at once; default: number of cores. */
+  readonly jobs?: number;
+}
+
+export interface BuildResult {
+  readonly imageId: Digest;
+  readonly config: ImageConfig;
+  readonly steps: { readonly cached: number; readonly built: number };
+}
+
+export interface ImageSummary {
+  readonly id: Digest;
+  /** Canonical names, e.g. `localhost/hello:latest`; empty for an untagged image. */
+  readonly names: readonly string[];
+  /** ms since 1970. */
+  readonly created: number;
+  /** Bytes of all its layers' tars. */
+  readonly size: number;
+  /** True for a step's result that no name points to. */
+  readonly intermediate: boolean;
+}
+
+export interface ImageDetails extends ImageSummary {
+  readonly digest?: Digest;
+  readonly config: ImageConfig;
+  readonly configSize: number;
+}
+
+export interface HistoryRow {
+  /** Missing for layers whose image is not stored here. */
+  readonly id?: Digest;
+  readonly created?: string;
+  readonly createdBy: string;
+  readonly size: number;
+  readonly comment: string;
+}
+
+export type SaveFormat = "oci-archive" | "oci-dir" | "docker-archive";
+
+export interface RunImageOptions {
+  /** Replaces the image's Cmd. */
+  readonly command?: readonly string[];
+  /** One string is one argument; [] removes the image's entrypoint. */
+  readonly entrypoint?: readonly string[];
+  readonly env?: Readonly<Record<string, string | undefined>>;
+  /** `source:target[:ro|rw]`. */
+  readonly volumes?: readonly string[];
+  readonly workdir?: string;
+  readonly user?: string;
+  readonly hostname?: string;
+  readonly network?: "host" | "none";
+  /** Connect cooper's stdin. */
+  readonly interactive?: boolean;
+  /** Allocate a pseudo-terminal. */
+  readonly tty?: boolean;
+  readonly signal?: AbortSignal;
+  readonly onOutput?: (stream: "stdout" | "stderr", chunk: Uint8Array) => void;
+}
+
+export interface Removed {
+  readonly untagged: readonly string[];
+  readonly deleted: readonly Digest[];
+}
+
+export interface Cooper extends AsyncDisposable {
+  /** Directory of the store. */
+  readonly root: string;
+  build(options: BuildOptions): Promise<BuildResult>;
+  pull(name: string, options?: TransferOptions): Promise<ImageSummary>;
+  /** Uploads a stored image (name or id); `destination` defaults to the name. Returns the manifest's descriptor. */
+  push(nameOrId: string, destination?: string, options?: TransferOptions): Promise<Descriptor>;
+  images(options?: { readonly all?: boolean }): Promise<readonly ImageSummary[]>;
+  inspect(nameOrId: string): Promise<ImageDetails>;
+  history(nameOrId: string): Promise<readonly HistoryRow[]>;
+  tag(nameOrId: string, names: readonly string[]): Promise<void>;
+  remove(
+    namesOrIds: readonly string[],
+    options?: { readonly force?: boolean; readonly all?: boolean },
+  ): Promise<Removed>;
+  /** `dest`: a path, or "-" for stdout (archives only). */
+  save(
+    namesOrIds: readonly string[],
+    options: { readonly format: SaveFormat; readonly dest: string; readonly signal?: AbortSignal },
+  ): Promise<void>;
+  /** Names or ids of what was loaded from an archive or layout directory ("-": stdin). */
+  load(source: string, options?: { readonly signal?: AbortSignal }): Promise<readonly string[]>;
+  /** Runs a process in a fresh container of the image, removed afterwards; resolves to its exit code (128+n for signal n). */
+  run(nameOrId: string, options?: RunImageOptions & TransferOptions): Promise<number>;
+  login(
+    host: string,
+    credentials: { readonly username: string; readonly password: string },
+    options?: TransferOptions,
+  ): Promise<void>;
+  /** `host` "all": every host. */
+  logout(host: string, options?: TransferOptions): Promise<void>;
+  /** The user that is logged in at a host. */
+  loggedIn(host: string, options?: TransferOptions): Promise<string | undefined>;
+}
+
+export interface OpenOptions {
+  /** Default: `COOPER_ROOT`, else `$XDG_DATA_HOME/cooper`, or /var/lib/cooper for root. */
+  readonly root?: string;
+}
