@@ -1,0 +1,28 @@
+/**
+ * context/ owns which files of the build context a build may see, and their digests.
+ *
+ * - One matcher decides what is hidden, and it is moby's `MatchesOrParentMatches`: the last line that matches a path or a
+ *   parent of it wins. (BuildKit's walk forgets a line that did not count at a directory when it comes to the files
+ *   below: after `a`, `!a/b`, `a` it copies a/b. Here the last line wins, as documented.) Time is linear in pattern and
+ *   path. What moby refuses as malformed is refused here, before anything is read.
+ * - A hidden directory exists only while it holds something re-included; it is entered only when a `!` could match below.
+ * - Bytes come only from regular files that are still what `lstat` said and still where they were: a file that changed,
+ *   or was reached through a swapped link, is an error. Nothing is followed, nothing blocks. Sockets do not exist.
+ * - The stat cache knows a file by device, inode, size and both times, and trusts only times that had settled when it
+ *   was read. What is wrong with it costs time, never an error.
+ * - It does not decide owners, plan copies or follow links (`resolvePath` does), and never writes into the context.
+ *
+ * fast-glob and ignore serve beside that path, each loaded when it is asked for (`expandGlob`, `readAsGitignore`), not
+ * on it. Measured, 2 cores, Node 20: bundled, fast-glob takes 10-15 ms to load and lists 10,920 entries in 21 ms where
+ * reading the directories takes 10, and `ignore` takes 2.5 ms, of about 20 that a cached rebuild has; and gitignore's
+ * rules are others than ignore files' have (no pattern without a slash stays in the root, nothing comes back below a
+ * hidden directory).
+ */
+export type { BuildContext, ContextOptions, IgnoreFile, XattrReader } from "./types.js";
+export { openContext } from "./context-tree.js";
+export { expandGlob } from "./expand-glob.js";
+export { readAsGitignore } from "./gitignore.js";
+export { parseIgnoreFile, readIgnoreFile } from "./ignore-file.js";
+export type { IgnoreMatcher } from "./ignore-matcher.js";
+export { ignoreMatcher } from "./ignore-matcher.js";
+export { hasWildcard, matchPattern } from "./pattern-match.js";
