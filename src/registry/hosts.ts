@@ -1,0 +1,45 @@
+import type { FullReference } from "../image/index.js";
+
+/** The name of Docker Hub in image names. */
+export const DOCKER_HUB = "docker.io";
+/** The key of Docker Hub in auth files, as docker writes it. */
+export const DOCKER_HUB_KEY = "https://index.docker.io/v1/";
+const HUB_API = "registry-1.docker.io";
+const HUB_NAMES: readonly string[] = [DOCKER_HUB, "index.docker.io", HUB_API, "registry.hub.docker.com"];
+
+/** A registry's name as we keep it: lower case, any of Docker Hub's names as `docker.io`. */
+export function canonicalHost(host: string): string {
+  const lower = host.toLowerCase();
+  return HUB_NAMES.includes(lower) ? DOCKER_HUB : lower;
+}
+
+/** `host[:port]` that serves the API of a registry. */
+export function apiHost(host: string): string {
+  return host === DOCKER_HUB ? HUB_API : host;
+}
+
+/** A full name in its canonical form: `docker.io/alpine` is `docker.io/library/alpine`; no tag and no digest is `:latest`. */
+export function canonicalName(name: FullReference): FullReference {
+  const registry = canonicalHost(name.registry);
+  const official = registry === DOCKER_HUB && !name.repository.includes("/");
+  const tag = name.tag ?? (name.digest === undefined ? "latest" : undefined);
+  return {
+    registry,
+    repository: official ? `library/${name.repository}` : name.repository,
+    ...(tag === undefined ? {} : { tag }),
+    ...(name.digest === undefined ? {} : { digest: name.digest }),
+  };
+}
+
+/** `host`, `[::1]` or `host:port` in two parts; the brackets of an IPv6 address are removed. */
+export function splitHost(host: string): { readonly name: string; readonly port?: string } {
+  const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?$/.exec(host);
+  const name = match?.[1] ?? match?.[2] ?? host;
+  return match?.[3] === undefined ? { name } : { name, port: match[3] };
+}
+
+/** True for what can only mean this machine: `localhost`, 127.0.0.0/8, `[::1]`. */
+export function isLoopbackHost(host: string): boolean {
+  const { name } = splitHost(host);
+  return name === "localhost" || name === "::1" || /^127(?:\.\d{1,3}){3}$/.test(name);
+}
