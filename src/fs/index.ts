@@ -4,6 +4,7 @@
  * It is the only code that renames into place, locks, or follows a link inside a root file system.
  */
 export * from "./byte-path.js";
+export * from "./clock.js";
 export * from "./tree.js";
 export * from "./layer-home.js";
 export * from "./atomic-write.js";

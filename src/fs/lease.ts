@@ -1,6 +1,7 @@
 import { mkdirSync, readdirSync, renameSync, rmdirSync, rmSync, unlinkSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
+import { monotonicMs } from "./clock.js";
 import { isOwnerToken, ownerIsAlive, pidOf } from "./owner.js";
 import type { Owner } from "./owner.js";
 
@@ -75,12 +76,12 @@ export function sleepSync(ms: number): void {
 
 /** Yields how long to sleep before the next try, ms; returns the lease. */
 function* tryLease(path: string, options: LeaseOptions): Generator<number, Lease> {
-  const started = performance.now();
+  const started = monotonicMs();
   let pause = 1;
   for (;;) {
     if (take(path, options)) return { path, [Symbol.dispose]: () => remove(path, options.owner.token) };
     if (releaseDead(path, options.socketDir)) continue;
-    if (performance.now() - started > options.waitMs) throw inUse(path, options);
+    if (monotonicMs() - started > options.waitMs) throw inUse(path, options);
     yield pause;
     pause = Math.min(pause * 2, 50);
   }

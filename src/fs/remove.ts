@@ -1,6 +1,7 @@
 import { chmodSync, closeSync, constants, fstatSync, lstatSync, openSync } from "node:fs";
 import { readdirSync, readFileSync, realpathSync, rmdirSync, unlinkSync } from "node:fs";
 import { CooperError, errnoOf, ioError } from "../errors.js";
+import { monotonicMs } from "./clock.js";
 import { bytesOf, fsPath, textOf } from "./byte-path.js";
 
 // Not in fs.constants. Source: Linux uapi asm-generic/fcntl.h.
@@ -19,11 +20,11 @@ const MAX_PASSES = 3;
  */
 export async function removeTree(path: string): Promise<void> {
   const steps = removal(path);
-  let since = performance.now();
+  let since = monotonicMs();
   while (steps.next().done !== true) {
-    if (performance.now() - since < SLICE_MS) continue;
+    if (monotonicMs() - since < SLICE_MS) continue;
     await new Promise((resolve) => setImmediate(resolve));
-    since = performance.now();
+    since = monotonicMs();
   }
 }
 

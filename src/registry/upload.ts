@@ -1,4 +1,5 @@
 import { CooperError } from "../errors.js";
+import { monotonicMs } from "../fs/index.js";
 import type { BlobSource, Descriptor } from "../image/index.js";
 import { discard, header } from "./answers.js";
 import { checkReferred, endpointText } from "./client.js";
@@ -224,11 +225,11 @@ function openUploadStream(
   const stalled = new AbortController();
   const content = source.read(blob);
   let failure: Error | undefined;
-  let lastMove = performance.now();
+  let lastMove = monotonicMs();
   let finished = false;
   const watch = setInterval(
     () => {
-      if (finished || performance.now() - lastMove < stallMs) return;
+      if (finished || monotonicMs() - lastMove < stallMs) return;
       failure = new RegistryFailure("network", `${doing}: the registry stopped taking bytes`, {
         transient: true,
       });
@@ -242,7 +243,7 @@ function openUploadStream(
     let done = 0;
     try {
       for await (const chunk of content as AsyncIterable<Uint8Array>) {
-        lastMove = performance.now();
+        lastMove = monotonicMs();
         yield chunk;
         done += chunk.byteLength;
         meter.at(done);

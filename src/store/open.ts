@@ -1,6 +1,6 @@
 import { join, resolve } from "node:path";
 import { CooperError, hasCode } from "../errors.js";
-import { acquireLease, sweep } from "../fs/index.js";
+import { acquireLease, sweep, monotonicMs } from "../fs/index.js";
 import type { Lease } from "../fs/index.js";
 import type { DiffId } from "../image/index.js";
 import { openBlobs } from "./blobs.js";
@@ -121,8 +121,8 @@ function openSweeper(): Sweeper {
   let running = Promise.resolve();
   return {
     tidy(ground) {
-      if (performance.now() - last < SWEEP_INTERVAL_MS) return;
-      last = performance.now();
+      if (monotonicMs() - last < SWEEP_INTERVAL_MS) return;
+      last = monotonicMs();
       // What could not be removed is left for the next time; it is no failure of what is being done now.
       running = sweepOnce(ground).catch(() => undefined);
     },

@@ -10,7 +10,15 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
-import { claimOwner, leaseHolder, ownerIsAliveAsync, pidOf, releaseDead, sleepSync } from "../fs/index.js";
+import {
+  claimOwner,
+  leaseHolder,
+  ownerIsAliveAsync,
+  pidOf,
+  releaseDead,
+  sleepSync,
+  monotonicMs,
+} from "../fs/index.js";
 import type { Owner } from "../fs/index.js";
 import { BALLAST } from "./ballast.js";
 import type { StorePaths } from "./paths.js";
@@ -135,14 +143,14 @@ export function openSession(paths: StorePaths): Session {
 /** Blocks while another process removes images; it does so for moments. Throws `in-use` when that takes too long. */
 function waitForRemoval(paths: StorePaths): void {
   const path = removalLease(paths);
-  const started = performance.now();
+  const started = monotonicMs();
   for (
     let pause = 1;
     statSync(path, { throwIfNoEntry: false }) !== undefined;
     pause = Math.min(2 * pause, 50)
   ) {
     if (releaseDead(path, paths.locks)) return;
-    if (performance.now() - started > PATIENCE_MS) {
+    if (monotonicMs() - started > PATIENCE_MS) {
       const holder = leaseHolder(path);
       throw new CooperError(
         "in-use",
