@@ -1,0 +1,184 @@
+import { capabilityMask } from "./capabilities.js";
+import type { HelperPlan } from "./helper-plan.js";
+import { INHERITED } from "./helper-plan.js";
+import { doing } from "./refusal.js";
+import { openInRoot } from "./root-walk.js";
+import {
+  AT_FDCWD,
+  O_DIRECTORY,
+  O_PATH,
+  O_RDWR,
+  addressOf,
+  cString,
+  cStringArray,
+  close,
+  openAt,
+  syscall,
+  syscallError,
+  trySyscall,
+} from "./syscalls.js";
+
+const PATH_WHEN_UNSET = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PR_CAPBSET_DROP = 24;
+const PR_CAP_AMBIENT = 47;
+const LAST_CAPABILITY = 63;
+const RLIMIT_CORE = 4;
+const RLIMIT_NOFILE = 7;
+/** Enough for any build tool, and few enough that a program which closes every possible descriptor takes a millisecond. */
+const OPEN_FILES = 65536n;
+
+/** Descriptors for the process's stdin, stdout and stderr. */
+export interface Stdio {
+  readonly stdin: number;
+  readonly stdout: number;
+  readonly stderr: number;
+}
+
+/** Host name, loopback interface, working directory and limits, still with all rights; the root is the step's already. */
+export function furnish(plan: HelperPlan): void {
+  doing("set the host name", () => {
+    const name = Buffer.from(plan.hostname, "utf8");
+    syscall("sethostname", undefined, name, name.length);
+  });
+  if (plan.network === "none") doing("bring up the loopback interface", raiseLoopback);
+  doing("enter the working directory", () => enterWorkingDirectory(plan.cwd));
+  process.umask(0o022);
+  setSoftLimit(RLIMIT_NOFILE, OPEN_FILES);
+  setSoftLimit(RLIMIT_CORE, 0n);
+}
+
+function raiseLoopback(): void {
+  const socket = syscall("socket", undefined, 2, 2, 0);
+  const request = Buffer.alloc(40);
+  request.write("lo");
+  request.writeUInt16LE(0x41, 16); // IFF_UP | IFF_RUNNING
+  syscall("ioctl", "lo", socket, 0x8914, request);
+  close(socket);
+}
+
+/** Made when missing; never outside of the root, whatever links or descriptors lead there (hazard C08). */
+function enterWorkingDirectory(path: string): void {
+  const rootFd = openAt(AT_FDCWD, "/", O_PATH | O_DIRECTORY);
+  const found = openInRoot(rootFd, path, { kind: "directory", before: () => undefined });
+  if (found === undefined) throw syscallError("ENOENT", "chdir", path);
+  const result = trySyscall("fchdir", found.fd);
+  if (result < 0) throw syscallError("ENOTDIR", "chdir", path);
+  close(found.fd);
+  close(rootFd);
+  const here = Buffer.alloc(8192);
+  syscall("getcwd", path, here, here.length);
+  // The kernel marks a directory that cannot be reached from the root with a word in front.
+  if (here[0] !== 0x2f) throw syscallError("EXDEV", "chdir", path);
+}
+
+/** Lowers the soft limit; a hard limit is never raised, and its owner's lower one is respected. */
+function setSoftLimit(resource: number, wanted: bigint): void {
+  const limit = new BigUint64Array(2);
+  if (trySyscall("prlimit64", 0, resource, null, limit) < 0) return;
+  limit[0] = wanted < (limit[1] ?? 0n) ? wanted : (limit[1] ?? 0n);
+  trySyscall("prlimit64", 0, resource, limit, null);
+}
+
+/** A new session, so that no terminal of the host can be reached or typed into (hazard X09); in "tty" mode the step's own. */
+export function takeStdio(stdio: Stdio, terminal: boolean): void {
+  if (terminal)
+    doing("take the terminal", () => syscall("ioctl", undefined, stdio.stdin, 0x540e /* TIOCSCTTY */, 0));
+  // None of them may lie where another is to go.
+  const [stdin, stdout, stderr] = [stdio.stdin, stdio.stdout, stdio.stderr].map((fd) =>
+    syscall("fcntl", undefined, fd, 1030 /* F_DUPFD_CLOEXEC */, 10),
+  );
+  for (const [target, fd] of [stdin, stdout, stderr].entries()) {
+    syscall("dup3", undefined, fd ?? -1, target, 0);
+    const flags = syscall("fcntl", undefined, target, 3 /* F_GETFL */);
+    // Node makes its own end of an inherited stream non-blocking; programs do not expect that.
+    if ((flags & 0x800) !== 0) trySyscall("fcntl", target, 4 /* F_SETFL */, flags & ~0x800);
+  }
+}
+
+/** Where the process's streams come from, for those that are not pipes or a terminal of ours. */
+export function openStdin(plan: HelperPlan, bytes: number | undefined): number {
+  if (bytes !== undefined) return bytes;
+  return plan.stdin === "inherit" ? INHERITED.stdin : openAt(AT_FDCWD, "/dev/null", O_RDWR);
+}
+
+/**
+ * Gives up every right that the process is not to have. The filter goes in while we still hold CAP_SYS_ADMIN, since
+ * without no_new_privs (which would break sudo and su) only its holder may; it allows what follows.
+ */
+export function takeIdentity(plan: HelperPlan, filter: Buffer): void {
+  const mask = capabilityMask(plan.capabilities);
+  doing("drop capabilities", () => {
+    for (let capability = 0n; capability <= LAST_CAPABILITY; capability += 1n) {
+      if ((mask >> capability) & 1n) continue;
+      if (trySyscall("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) break; // beyond the kernel's last
+    }
+    trySyscall("prctl", PR_CAP_AMBIENT, 4 /* CLEAR_ALL */, 0, 0, 0);
+  });
+  doing("load the system call filter", () => {
+    // struct sock_fprog: a count and, at the next pointer's place, the address.
+    const program = BigUint64Array.from([BigInt(filter.length / 8), addressOf(filter)]);
+    syscall("seccomp", undefined, 1, 0, program);
+  });
+  doing(`become user ${plan.uid}:${plan.gid}`, () => {
+    const groups = Uint32Array.from(plan.groups);
+    const result = trySyscall("setgroups", groups.length, new Uint8Array(groups.buffer));
+    // A user namespace with a single id may not change groups at all: there are none to leave either.
+    if (result < 0 && !(plan.userNamespace && result === -1)) syscall("setgroups", undefined, 0, null);
+    syscall("setresgid", undefined, plan.gid, plan.gid, plan.gid);
+    syscall("setresuid", undefined, plan.uid, plan.uid, plan.uid);
+    const kept = plan.uid === 0 ? mask : 0n;
+    const [low, high] = [Number(kept & 0xffffffffn), Number(kept >> 32n)];
+    const header = new Uint8Array(Uint32Array.from([0x20080522, 0]).buffer);
+    const sets = new Uint8Array(Uint32Array.from([low, low, 0, high, high, 0]).buffer);
+    syscall("capset", undefined, header, sets);
+  });
+}
+
+/** Signals as a new process expects them: Node ignores SIGPIPE, and ignored ones survive execve. */
+export function resetSignals(): void {
+  const byDefault = Buffer.alloc(32);
+  for (let signal = 1; signal <= 64; signal += 1) trySyscall("rt_sigaction", signal, byDefault, null, 8);
+  trySyscall("rt_sigprocmask", 2, Buffer.alloc(8), null, 8);
+}
+
+/**
+ * Becomes the command; returns only when that failed, with the status and the line for its stderr. Looks for it itself
+ * because execve has no PATH, as the user it runs as, and in the order and with the answers of other tools.
+ */
+export function execute(
+  argv: readonly string[],
+  env: readonly string[],
+): { readonly status: number; readonly reason: string } {
+  const [command = ""] = argv;
+  const args = cStringArray(argv);
+  const variables = cStringArray(env);
+  trySyscall("close_range", 3, 0xffffffff, 4 /* CLOSE_RANGE_CLOEXEC */);
+  let refused = 0;
+  for (const path of candidates(command, env)) {
+    const errno = -trySyscall("execve", cString(path), args.pointers, variables.pointers);
+    // ENOENT and ENOTDIR: not here. EACCES: remember it, another directory may have a better one.
+    if (errno === 13) refused = errno;
+    else if (errno !== 2 && errno !== 20) return failure(command, errno);
+  }
+  return failure(command, refused === 0 ? 2 : refused);
+}
+
+function candidates(command: string, env: readonly string[]): readonly string[] {
+  if (command === "") return [];
+  if (command.includes("/")) return [command];
+  const path = env.findLast((entry) => entry.startsWith("PATH="))?.slice("PATH=".length) ?? PATH_WHEN_UNSET;
+  return path.split(":").map((dir) => `${dir === "" ? "." : dir}/${command}`);
+}
+
+function failure(command: string, errno: number): { readonly status: number; readonly reason: string } {
+  if (errno === 2) {
+    const where = command.includes("/") ? "no such file or directory" : "executable file not found in $PATH";
+    return { status: 127, reason: `exec "${command}": ${where}` };
+  }
+  const reasons: Readonly<Record<number, string>> = {
+    7: "argument list too long",
+    8: "exec format error",
+    13: "permission denied",
+  };
+  return { status: 126, reason: `exec "${command}": ${reasons[errno] ?? `error ${errno}`}` };
+}

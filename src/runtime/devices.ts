@@ -1,0 +1,95 @@
+import { fstatSync } from "node:fs";
+import type { HelperPlan } from "./helper-plan.js";
+import { codeOf } from "./refusal.js";
+import {
+  AT_FDCWD,
+  MOUNT,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  attachMount,
+  cString,
+  cloneMount,
+  close,
+  newMount,
+  openAt,
+  syscall,
+  syscallError,
+} from "./syscalls.js";
+
+const NODES: Readonly<Record<string, readonly [major: number, minor: number]>> = {
+  null: [1, 3],
+  zero: [1, 5],
+  full: [1, 7],
+  random: [1, 8],
+  urandom: [1, 9],
+  tty: [5, 0],
+};
+
+/** A device of the host (one of those that every /dev has) as a detached mount, after a look whether it is that device. The caller closes it. */
+export function hostDevice(name: string): number {
+  const [major = 0, minor = 0] = NODES[name] ?? [];
+  const fd = openAt(AT_FDCWD, `/dev/${name}`, O_PATH | O_NOFOLLOW);
+  const stat = fstatSync(fd);
+  if (!stat.isCharacterDevice() || stat.rdev !== major * 256 + minor)
+    throw syscallError("ENODEV", "openat", `/dev/${name}`);
+  const copy = cloneMount(fd, "");
+  close(fd);
+  return copy;
+}
+
+/** Fills the new, empty /dev of a step; `terminal` is the devpts of a terminal opened for it. */
+export function fillDev(rootFd: number, plan: HelperPlan, terminal: number | undefined): void {
+  const devFd = openAt(rootFd, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW);
+  const still = MOUNT.noSuid | MOUNT.noExec;
+  for (const name of Object.keys(NODES)) attachNew(devFd, name, "file", hostDevice(name));
+  attachNew(devFd, "pts", "directory", terminal ?? newDevpts(plan.userNamespace));
+  attachNew(
+    devFd,
+    "shm",
+    "directory",
+    newMount("tmpfs", { mode: "1777", size: "65536k" }, still | MOUNT.noDev),
+  );
+  attachQueues(devFd, still | MOUNT.noDev);
+  const links = {
+    fd: "/proc/self/fd",
+    stdin: "/proc/self/fd/0",
+    stdout: "/proc/self/fd/1",
+    stderr: "/proc/self/fd/2",
+    ptmx: "pts/ptmx",
+  };
+  for (const [name, target] of Object.entries(links)) {
+    syscall("symlinkat", `/dev/${name}`, cString(target), devFd, cString(name));
+  }
+  close(devFd);
+}
+
+/** Kernels may be built without message queues. */
+function attachQueues(devFd: number, attributes: number): void {
+  try {
+    attachNew(devFd, "mqueue", "directory", newMount("mqueue", {}, attributes));
+  } catch (error) {
+    if (codeOf(error) !== "ENODEV") throw error;
+  }
+}
+
+/** A private devpts as a detached mount. Group 5 is "tty" everywhere, but a user namespace may not map it. */
+export function newDevpts(userNamespace: boolean): number {
+  const options = { ptmxmode: "0666", mode: "0620" };
+  const attributes = MOUNT.noSuid | MOUNT.noExec;
+  try {
+    return newMount("devpts", { ...options, gid: "5" }, attributes);
+  } catch (error) {
+    if (!userNamespace) throw error;
+    return newMount("devpts", options, attributes);
+  }
+}
+
+function attachNew(dirFd: number, name: string, kind: "file" | "directory", source: number): void {
+  if (kind === "file") syscall("mknodat", name, dirFd, cString(name), 0o100644, 0);
+  else syscall("mkdirat", name, dirFd, cString(name), 0o755);
+  const target = openAt(dirFd, name, O_PATH | O_NOFOLLOW);
+  attachMount(source, target, `/dev/${name}`);
+  close(target);
+  close(source);
+}

@@ -1,0 +1,57 @@
+import type { SandboxMount } from "./types.js";
+
+/**
+ * What the driver and its helper say to each other over descriptor 3. To the helper: frames of a little-endian 32-bit
+ * length and that many bytes of JSON; a plan's frame is followed by `stdinBytes` raw bytes. From the helper: lines of JSON.
+ */
+export interface HelperPlan {
+  readonly type: "plan";
+  /** Topmost first, the stub directories included. */
+  readonly lowerDirs: readonly string[];
+  readonly upperDir: string;
+  readonly workDir: string;
+  /** An empty directory of ours, covered in the sandbox's own mount namespace only. */
+  readonly mountPoint: string;
+  readonly argv: readonly string[];
+  /** `NAME=value`, exactly what the process gets. */
+  readonly env: readonly string[];
+  readonly cwd: string;
+  readonly uid: number;
+  readonly gid: number;
+  readonly groups: readonly number[];
+  readonly hostname: string;
+  readonly network: "host" | "none";
+  readonly mounts: readonly SandboxMount[];
+  readonly stdin: "null" | "inherit" | "bytes";
+  readonly stdinBytes: number;
+  readonly stdio: "pipe" | "inherit" | "tty";
+  readonly terminal: { readonly rows: number; readonly columns: number };
+  readonly capabilities: readonly string[];
+  readonly userNamespace: boolean;
+}
+
+/** `go`: the driver has taken the terminal. `kill`: end the running process and all it started. */
+export type HelperRequest = HelperPlan | { readonly type: "go" } | { readonly type: "kill" };
+
+/** Why a process was not started. */
+export interface Refusal {
+  /** What was being done, as the middle of a sentence: "mount the root file system". */
+  readonly doing: string;
+  /** The system call and the errno's name, when the kernel refused one. */
+  readonly call?: string;
+  readonly errno?: string;
+  readonly path?: string;
+  readonly message: string;
+}
+
+export type HelperMessage =
+  /** Idle. `pid` is the helper's own, as the driver sees it; `stdout` and `stderr` are pipe ends in it to open for reading. */
+  | { readonly type: "ready"; readonly pid: number; readonly stdout: number; readonly stderr: number }
+  | { readonly type: "terminal"; readonly fd: number }
+  /** `status` as wait(2) encodes it. Nothing of the process tree is left. */
+  | { readonly type: "exit"; readonly status: number }
+  | { readonly type: "refused"; readonly refusal: Refusal };
+
+/** Where cooper's own stdin, stdout and stderr are in the helper. */
+export const INHERITED = { stdin: 4, stdout: 5, stderr: 6 } as const;
+export const CONTROL = 3;

@@ -1,0 +1,146 @@
+import type { Socket } from "node:net";
+import { CooperError } from "../errors.js";
+import type { HelperMessage, HelperRequest } from "./helper-plan.js";
+import { explainStart } from "./explain.js";
+
+/** Where tools of the host are looked for: never through the environment of a build (hazard C19). */
+const HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+
+/** Binds Node over itself, read-only, then becomes it; see seal.ts, which also serves where this fails. */
+const SEAL = 'mount -o bind,ro -- "$0" "$0" 2>/dev/null; exec "$0" "$@"';
+
+/** A helper process (child.ts) as the driver sees it. */
+export interface Helper {
+  /** The helper's next message. Throws `sandbox` when it cannot be started or has died. */
+  next(): Promise<HelperMessage>;
+  /** Sends a frame and the raw bytes that belong to it. Does nothing when the helper is dead: `next` says so. */
+  send(request: HelperRequest, bytes?: Uint8Array): void;
+  readonly alive: boolean;
+  /** While held it keeps our event loop running; an idle one does not. */
+  hold(held: boolean): void;
+  /** Kills it with everything it started; resolves when all that is gone. */
+  stop(): Promise<void>;
+}
+
+/**
+ * Starts a helper. `setpriv` makes the kernel kill it when this thread ends, however that happens (so it must be started
+ * from the main thread), and `unshare --kill-child` passes that on; its being process 1 of a namespace does the rest.
+ */
+export function startHelper(childPath: string): Helper {
+  // No threads, since copies would lack them; and everything compiled before the first copy, not in each of them again.
+  const flags = ["--single-threaded", "--v8-pool-size=0", "--no-lazy", "--no-warnings"];
+  const node = [process.execPath, ...flags, childPath];
+  const unshare = ["unshare", "--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child"];
+  // Loaded here: a cached build imports this file and never gets this far.
+  const { spawn } = process.getBuiltinModule("node:child_process");
+  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...unshare, "--", "sh", "-c", SEAL, ...node], {
+    cwd: "/",
+    env: { PATH: HOST_PATH },
+    detached: true,
+    stdio: ["ignore", "ignore", "pipe", "pipe", 0, 1, 2],
+  });
+  const control = child.stdio[3] as Socket;
+  const complaints = child.stderr as Socket;
+  const inbox = makeInbox();
+  let said = "";
+  let pid: number | undefined;
+  let alive = true;
+  complaints.setEncoding("utf8").on("data", (text: string) => (said = (said + text).slice(-4096)));
+  readLines(control, (line) => {
+    const message = JSON.parse(line) as HelperMessage;
+    if (message.type === "ready") ({ pid } = message);
+    inbox.put(message);
+  });
+  const ended = new Promise<void>((resolve) => {
+    const end = (error: Error): void => {
+      alive = false;
+      inbox.fail(error);
+      resolve();
+    };
+    child.on("error", (error) => end(explainStart(error.message)));
+    // "close", not "exit": only then all that it said has been read.
+    child.on("close", () =>
+      end(pid === undefined ? explainStart(said) : new CooperError("sandbox", died(said))),
+    );
+  });
+  for (const stream of [control, complaints]) stream.on("error", () => undefined);
+  const hold = (held: boolean): void => {
+    for (const each of [child, control, complaints])
+      if (held) each.ref();
+      else each.unref();
+  };
+  hold(false);
+  return {
+    next: () => inbox.take(),
+    send: (request, bytes) => {
+      if (!alive) return;
+      const body = Buffer.from(JSON.stringify(request), "utf8");
+      const header = Buffer.alloc(4);
+      header.writeUInt32LE(body.length);
+      control.write(Buffer.concat([header, body]));
+      if (bytes !== undefined && bytes.length > 0) control.write(bytes);
+    },
+    get alive() {
+      return alive;
+    },
+    hold,
+    stop: async () => {
+      hold(true);
+      // Killing the helper itself lets `unshare` outlive the whole tree, so that its end is the tree's.
+      if (alive && pid !== undefined) killQuietly(pid);
+      else if (alive) child.kill("SIGKILL");
+      await ended;
+    },
+  };
+}
+
+function died(said: string): string {
+  const line = said.trim().split("\n").at(-1) ?? "";
+  return `the sandbox's helper process died${line === "" ? "" : `: ${line}`}`;
+}
+
+function killQuietly(pid: number): void {
+  try {
+    process.kill(pid, "SIGKILL");
+  } catch {
+    // It has just ended by itself.
+  }
+}
+
+function readLines(stream: Socket, onLine: (line: string) => void): void {
+  let rest = "";
+  stream.setEncoding("utf8").on("data", (text: string) => {
+    const lines = (rest + text).split("\n");
+    rest = lines.pop() ?? "";
+    for (const line of lines) onLine(line);
+  });
+}
+
+interface Inbox {
+  put(message: HelperMessage): void;
+  fail(error: Error): void;
+  take(): Promise<HelperMessage>;
+}
+
+function makeInbox(): Inbox {
+  const messages: HelperMessage[] = [];
+  const waiting: { resolve(message: HelperMessage): void; reject(error: Error): void }[] = [];
+  let failure: Error | undefined;
+  return {
+    put: (message) => {
+      const first = waiting.shift();
+      if (first === undefined) messages.push(message);
+      else first.resolve(message);
+    },
+    fail: (error) => {
+      failure ??= error;
+      for (const each of waiting.splice(0)) each.reject(failure);
+    },
+    take: () => {
+      const message = messages.shift();
+      if (message !== undefined) return Promise.resolve(message);
+      if (failure !== undefined) return Promise.reject(failure);
+      return new Promise((resolve, reject) => waiting.push({ resolve, reject }));
+    },
+  };
+}

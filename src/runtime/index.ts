@@ -1,0 +1,22 @@
+/**
+ * runtime/ runs one process over a root file system, apart from everything else on the machine, and is the only room
+ * that asks the kernel for what Node cannot (through koffi, in syscalls.ts alone).
+ * Invariants: when `run` returns or throws, no process of it is left, and no mount was ever visible outside of it; the
+ * process gets the plan's environment and descriptors 0-2, nothing else of ours; nothing that we mount leaves a trace in
+ * the upper directory; no path of an image is resolved outside of that image. The kernel upholds these when we die, too.
+ * A command is process 1 in namespaces pid, mount, ipc, uts, cgroup and (by choice) net, with podman's eleven
+ * capabilities, moby's closed system calls, both tools' masked paths, no_new_privs off (sudo and su work), umask 022,
+ * at most 65536 open files and no core dumps. Hard limits are never raised.
+ * It refuses: to make a user namespace (the engine is in one already, or is root), to mount on or in /proc, /sys, /dev,
+ * to weaken any of the above silently when the kernel will not grant it, and to know what an image or a build is.
+ */
+export * from "./types.js";
+export { DEFAULT_CAPABILITIES } from "./capabilities.js";
+export { probe, userNamespaceRefusal } from "./probe.js";
+export type { ProbeResult } from "./probe.js";
+export { rootlessCommand } from "./rootless.js";
+export type { RootlessCommand } from "./rootless.js";
+export { openSandbox } from "./sandbox.js";
+export type { SandboxOptions } from "./sandbox.js";
+export { readXattrs, treeSyscalls } from "./tree-syscalls.js";
+export type { TreeCalls } from "./tree-syscalls.js";

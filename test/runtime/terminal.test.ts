@@ -1,0 +1,130 @@
+import { spawn } from "node:child_process";
+import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { bundleProgram, busyboxRoot, childPath, requireSandbox } from "./support.js";
+
+let dir: string;
+let engine: string;
+
+/** A program that runs the shell text in its first argument with `stdio: "tty"` or as the second says. */
+beforeAll(async () => {
+  requireSandbox();
+  dir = mkdtempSync(join(tmpdir(), "cooper-terminal-"));
+  busyboxRoot(join(dir, "base"));
+  mkdirSync(join(dir, "scratch"));
+  engine = await bundleProgram(
+    dir,
+    `import { mkdtempSync, mkdirSync } from "node:fs";
+    import { openSandbox } from "./src/runtime/index.js";
+    const [script, stdio] = process.argv.slice(2);
+    const dir = mkdtempSync(${JSON.stringify(join(dir, "run-"))});
+    for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
+    const sandbox = openSandbox({ childPath: ${JSON.stringify(childPath)}, scratchDir: ${JSON.stringify(join(dir, "scratch"))}, userNamespace: false });
+    const status = await sandbox.run({
+      rootfs: { lowerDirs: [${JSON.stringify(join(dir, "base"))}], upperDir: dir + "/upper", workDir: dir + "/work" },
+      argv: ["/bin/sh", "-c", script], env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t",
+      network: "none", mounts: [], stdin: "inherit", stdio,
+    }, { signal: new AbortController().signal });
+    await sandbox[Symbol.asyncDispose]();
+    process.stdout.write("[" + JSON.stringify(status) + "]\\n", () => process.exit(0));`,
+  );
+});
+afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+interface Session {
+  readonly text: string;
+}
+
+/** Runs it with cooper's streams as pipes, or under script(1), which gives it a terminal; `keys` are typed when `prompt` is seen. */
+function session(
+  shell: string,
+  stdio: string,
+  options: { readonly terminal?: string; readonly keys?: string; readonly prompt?: string } = {},
+): Promise<Session> {
+  const quoted = [process.execPath, engine, shell, stdio]
+    .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
+    .join(" ");
+  const command = options.terminal === undefined ? quoted : `${options.terminal}; ${quoted}`;
+  const child =
+    options.terminal === undefined
+      ? spawn("sh", ["-c", command])
+      : spawn("script", ["-qefc", command, "/dev/null"]);
+  let text = "";
+  let typed = false;
+  return new Promise((resolve, reject) => {
+    child.stdout.on("data", (chunk: Buffer) => {
+      text += chunk.toString("utf8");
+      if (!typed && options.keys !== undefined && text.includes(options.prompt ?? "")) {
+        typed = true;
+        child.stdin.write(options.keys);
+      }
+    });
+    child.stderr.on("data", (chunk: Buffer) => (text += chunk.toString("utf8")));
+    child.on("error", reject);
+    child.on("close", () => resolve({ text: text.replaceAll("\r", "") }));
+    if (options.keys === undefined && options.terminal === undefined) child.stdin.end("from outside\n");
+  });
+}
+
+describe("stdio tty", () => {
+  test("is a terminal of the sandbox's own, with the size of cooper's", async () => {
+    const { text } = await session(
+      "tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all; exit 6",
+      "tty",
+      { terminal: "stty rows 40 cols 132" },
+    );
+    expect(text).toContain("/dev/pts/0\n40 132\nall\n");
+    expect(text).toContain('[{"kind":"exited","code":6}]');
+  });
+
+  test("keys arrive raw: Ctrl-C is the process's", async () => {
+    const shell = "trap 'echo caught; exit 9' INT; echo ready; read line; echo never";
+    const { text } = await session(shell, "tty", {
+      terminal: "stty rows 24 cols 80",
+      prompt: "ready",
+      keys: "\x03",
+    });
+    expect(text).toContain("caught");
+    expect(text).toContain('[{"kind":"exited","code":9}]');
+  });
+
+  test("typed lines are read, large output is whole", async () => {
+    const { text } = await session(
+      "echo ready; read line; echo got $line; seq 1 20000 | tail -c 20000; echo end",
+      "tty",
+      {
+        terminal: "stty rows 24 cols 80",
+        prompt: "ready",
+        keys: "hello\r",
+      },
+    );
+    expect(text).toContain("got hello");
+    expect(text).toContain("19999\n20000\nend\n");
+  });
+
+  test("works without a terminal of cooper's own", async () => {
+    const { text } = await session("test -t 0 && echo terminal; read line; echo got $line", "tty");
+    expect(text).toContain("terminal");
+    expect(text).toContain("got from outside");
+  });
+});
+
+describe("stdio inherit", () => {
+  test("is cooper's own streams", async () => {
+    const { text } = await session("cat; echo out; echo err >&2; exit 2", "inherit");
+    expect(text).toContain("from outside\n");
+    expect(text).toContain("out\n");
+    expect(text).toContain("err\n");
+    expect(text).toContain('[{"kind":"exited","code":2}]');
+  });
+
+  test("X09: a terminal of the host is not the process's own, and cannot be typed into", async () => {
+    const { text } = await session("(: < /dev/tty) 2>&1; cut -d' ' -f7 /proc/self/stat", "inherit", {
+      terminal: "true",
+    });
+    expect(text).toMatch(/\/dev\/tty.*No such device/);
+    expect(text).toContain("\n0\n");
+  });
+});
