@@ -1,0 +1,100 @@
+import { resolve } from "node:path";
+import type { BuildOptions, BuildResult, Cooper, OpenOptions } from "../cooper.js";
+import type { CooperEvent } from "../events.js";
+import { NeedsPrivileges } from "./build.js";
+import { localCooper } from "./local.js";
+import type { RemoteCall } from "./remote.js";
+import { defaultRoot, openWorkshop } from "./workshop.js";
+
+/**
+ * Opens a store for building. Nothing is done yet: no directory is made, no process started. An unprivileged process
+ * does what it can itself (a fully cached build, lists, names, pulls) and hands the rest to a child engine that
+ * runs as root of its own user namespace. The caller closes it (`await using`).
+ */
+export function openCooper(options: OpenOptions = {}): Promise<Cooper> {
+  const root = resolve(options.root ?? defaultRoot(process.env));
+  const workshop = openWorkshop(root);
+  const local = localCooper(workshop);
+  return Promise.resolve(workshop.privileged ? local : rootless(local));
+}
+
+/** Loaded when first needed: a cached build starts no process. */
+async function callEngine(call: RemoteCall): Promise<unknown> {
+  const remote = await import("./remote.js");
+  return remote.callEngine(call);
+}
+
+function rootless(local: Cooper): Cooper {
+  const { root } = local;
+  const remote = (method: string, ...args: readonly unknown[]): Promise<unknown> =>
+    callEngine({ root, method, ...detach(args) });
+  return {
+    ...local,
+    build: (options) => rootlessBuild(local, options),
+    push: (nameOrId, destination, options) =>
+      remote("push", nameOrId, destination, options ?? {}) as ReturnType<Cooper["push"]>,
+    remove: (namesOrIds, options) =>
+      remote("remove", namesOrIds, options ?? {}) as ReturnType<Cooper["remove"]>,
+    save: (namesOrIds, options) => remote("save", namesOrIds, options) as Promise<void>,
+    run: (nameOrId, options) => remote("run", nameOrId, options ?? {}) as Promise<number>,
+  };
+}
+
+/** Events that a second try does not repeat: they are passed on at once. */
+const LASTING: readonly CooperEvent["type"][] = ["pull-start", "transfer", "notice"];
+
+/** Tries without privileges first, saying nothing of its steps until it is known that all of them were cached. */
+async function rootlessBuild(local: Cooper, options: BuildOptions): Promise<BuildResult> {
+  const held: CooperEvent[] = [];
+  const { onEvent } = options;
+  const hold = (event: CooperEvent): void => {
+    if (LASTING.includes(event.type)) onEvent?.(event);
+    else held.push(event);
+  };
+  try {
+    const result = await local.build({ ...options, onEvent: hold });
+    for (const event of held) onEvent?.(event);
+    return result;
+  } catch (error) {
+    if (!(error instanceof NeedsPrivileges)) {
+      for (const event of held) onEvent?.(event);
+      throw error;
+    }
+  }
+  // Bases are stored by now: the engine need not ask the registry again.
+  const again = {
+    ...options,
+    ...(options.pull === "always" || options.pull === "newer" ? { pull: "missing" as const } : {}),
+  };
+  return (await callEngine({
+    root: local.root,
+    method: "build",
+    ...detach([withEnvironment(again)]),
+  })) as BuildResult;
+}
+
+/** Build args that are taken from the environment, taken now: the same in every process, but said once. */
+function withEnvironment(options: BuildOptions): BuildOptions {
+  if (!options.buildArgs) return options;
+  const known = Object.entries(options.buildArgs).map(
+    ([name, value]) => [name, value ?? process.env[name]] as const,
+  );
+  return { ...options, buildArgs: Object.fromEntries(known.filter(([, value]) => value !== undefined)) };
+}
+
+/** Splits what can be cloned to another process from the signal and the callbacks, which stay here. */
+function detach(args: readonly unknown[]): Pick<RemoteCall, "args" | "signal" | "onEvent" | "onOutput"> {
+  let kept: Record<string, unknown> = {};
+  const sent = args.map((arg) => {
+    if (typeof arg !== "object" || arg === null || Array.isArray(arg)) return arg;
+    const { signal, onEvent, onOutput, ...rest } = arg as Record<string, unknown>;
+    kept = {
+      ...kept,
+      ...(signal ? { signal } : {}),
+      ...(onEvent ? { onEvent } : {}),
+      ...(onOutput ? { onOutput } : {}),
+    };
+    return onOutput ? { ...rest, piped: true } : rest;
+  });
+  return { args: sent, ...kept };
+}

@@ -1,0 +1,103 @@
+import { randomBytes } from "node:crypto";
+import { existsSync } from "node:fs";
+import { constants } from "node:os";
+import { posix, resolve } from "node:path";
+import { DEFAULT_PATH, envOf, networkFiles, resolveUser, workdirOf } from "../builder/index.js";
+import type { RunImageOptions, TransferOptions } from "../cooper.js";
+import { CooperError } from "../errors.js";
+import type { ProcessConfig } from "../image/index.js";
+import type { ExitStatus, SandboxMount, SandboxPlan } from "../runtime/index.js";
+import { findImage } from "./pull.js";
+import type { Workshop } from "./workshop.js";
+
+/** Runs a process in a fresh container of an image, which is gone when this returns. Resolves to its exit code, 128+n for signal n. */
+export async function runImage(
+  workshop: Workshop,
+  nameOrId: string,
+  options: RunImageOptions & TransferOptions,
+): Promise<number> {
+  const signal = options.signal ?? new AbortController().signal;
+  const image = await findImage(workshop, nameOrId, "missing", options);
+  const { config } = image.config;
+  const argv = commandOf(config, options);
+  await using rootfs = await (await workshop.snapshotter()).prepare(image.config.rootfs.diff_ids, signal);
+  using view = await (await workshop.snapshotter()).view(image.config.rootfs.diff_ids);
+  const user = resolveUser(
+    view,
+    options.user ?? (config.User === undefined || config.User === "" ? "0" : config.User),
+  );
+  const hostname = options.hostname ?? randomBytes(6).toString("hex");
+  const piped = options.onOutput !== undefined;
+  const plan: SandboxPlan = {
+    rootfs,
+    argv,
+    env: environmentOf(config, options, user.home, hostname),
+    cwd: options.workdir === undefined ? workdirOf(config) : posix.resolve("/", options.workdir),
+    uid: user.uid,
+    gid: user.gid,
+    groups: user.groups,
+    hostname,
+    network: options.network ?? "host",
+    mounts: [
+      ...networkFiles(workshop, { hostname }).mounts,
+      ...(options.volumes ?? []).map((volume) => volumeMount(volume)),
+    ],
+    stdin: options.interactive === true || options.tty === true ? "inherit" : "null",
+    stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
+  };
+  const sandbox = await workshop.sandbox();
+  const status = await sandbox.run(plan, {
+    signal,
+    ...(options.onOutput ? { onOutput: options.onOutput } : {}),
+  });
+  return exitCodeOf(status);
+}
+
+function commandOf(config: ProcessConfig, options: RunImageOptions): readonly string[] {
+  const entrypoint = options.entrypoint ?? config.Entrypoint ?? [];
+  // As docker: a new entrypoint drops the image's Cmd.
+  const command = options.command ?? (options.entrypoint === undefined ? (config.Cmd ?? []) : []);
+  const argv = [...entrypoint, ...command];
+  if (argv.length === 0) {
+    throw new CooperError("usage", "the image names no command to run", {
+      hint: "give one after the image: cooper run --rm IMAGE COMMAND",
+    });
+  }
+  return argv;
+}
+
+function environmentOf(
+  config: ProcessConfig,
+  options: RunImageOptions,
+  home: string,
+  hostname: string,
+): Record<string, string> {
+  const env: Record<string, string> = { PATH: DEFAULT_PATH, HOME: home, HOSTNAME: hostname };
+  if (options.tty === true) env["TERM"] = "xterm";
+  Object.assign(env, Object.fromEntries(envOf(config)));
+  for (const [name, value] of Object.entries(options.env ?? {})) {
+    const given = value ?? process.env[name];
+    if (given !== undefined) env[name] = given;
+  }
+  return env;
+}
+
+/** `source:target[:ro|rw]`; the source is a path of the host. */
+function volumeMount(volume: string): SandboxMount {
+  const [source = "", target = "", mode = "rw", ...rest] = volume.split(":");
+  if (source === "" || !target.startsWith("/") || rest.length > 0 || (mode !== "ro" && mode !== "rw")) {
+    throw new CooperError(
+      "usage",
+      `invalid volume "${volume}": must be SOURCE:TARGET or SOURCE:TARGET:ro, with an absolute target`,
+    );
+  }
+  const path = resolve(source);
+  if (!existsSync(path)) throw new CooperError("not-found", `volume source ${path} does not exist`);
+  return { type: "bind", source: path, target: posix.normalize(target), readOnly: mode === "ro" };
+}
+
+function exitCodeOf(status: ExitStatus): number {
+  return status.kind === "exited"
+    ? status.code
+    : 128 + (constants.signals[status.signal as NodeJS.Signals] ?? 0);
+}

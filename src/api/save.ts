@@ -1,0 +1,118 @@
+import { createWriteStream } from "node:fs";
+import { join } from "node:path";
+import { pipeline } from "node:stream/promises";
+import type { ArchiveImage } from "../archive/index.js";
+import type { SaveFormat } from "../cooper.js";
+import { CooperError, hasCode } from "../errors.js";
+import type { FullReference } from "../image/index.js";
+import { formatReference, localName, parseImageConfig, parseReference } from "../image/index.js";
+import type { StoredImage } from "../store/index.js";
+import { sealManifest } from "./push.js";
+import type { Workshop } from "./workshop.js";
+
+/** Writes stored images, with the names they are to have, as one archive. */
+export async function saveImages(
+  workshop: Workshop,
+  images: readonly { readonly image: StoredImage; readonly names: readonly FullReference[] }[],
+  options: { readonly format: SaveFormat; readonly dest: string; readonly signal?: AbortSignal },
+): Promise<void> {
+  const { store } = workshop;
+  const snapshotter = await workshop.snapshotter();
+  const archive: ArchiveImage[] = [];
+  for (const { image, names } of images) {
+    const { config, configDescriptor } = image;
+    const sealed =
+      options.format === "docker-archive" ? undefined : await sealManifest(workshop, image, options.signal);
+    archive.push({ names, config, configDescriptor, ...(sealed ? { manifest: sealed } : {}) });
+  }
+  const layerTar = (diffId: StoredImage["config"]["rootfs"]["diff_ids"][number]) => ({
+    size: snapshotter.info(diffId)?.size ?? 0,
+    content: snapshotter.tar(diffId),
+  });
+  const { writeArchive } = await import("../archive/index.js");
+  await writeArchive(archive, { blobs: store.blobs, layerTar }, options);
+}
+
+/** As `saveImages`, for what a user names: an image named by a name keeps that name in the archive, one named by id has none. */
+export async function saveNamed(
+  workshop: Workshop,
+  namesOrIds: readonly string[],
+  options: { readonly format: SaveFormat; readonly dest: string; readonly signal?: AbortSignal },
+): Promise<void> {
+  const images = namesOrIds.map((nameOrId) => {
+    const image = workshop.store.resolve(nameOrId);
+    return { image, names: storedName(workshop, nameOrId, image) };
+  });
+  await saveImages(workshop, images, options);
+}
+
+function storedName(workshop: Workshop, nameOrId: string, image: StoredImage): readonly FullReference[] {
+  const names = [...workshop.store.names()].filter(([, id]) => id === image.id).map(([name]) => name);
+  const own = names.find(
+    (name) =>
+      name === nameOrId ||
+      name.endsWith(`/${nameOrId}`) ||
+      name.endsWith(`/${nameOrId}:latest`) ||
+      name === `${nameOrId}:latest`,
+  );
+  return own === undefined ? [] : [localName(parseReference(own))];
+}
+
+/** Reads an archive or layout into the store; every layer is verified before its image exists. Returns names, or ids of nameless images. */
+export async function loadImages(
+  workshop: Workshop,
+  source: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
+  const { store } = workshop;
+  const path = source === "-" ? await spoolStdin(workshop) : source;
+  const sink = {
+    blobs: store.blobs,
+    bytes: store.blobs.bytes.bind(store.blobs),
+    addBlob: (mediaType: string, content: Parameters<typeof store.layers.addBlob>[1]) =>
+      store.layers.addBlob(mediaType, content, signal),
+  };
+  const { readArchive } = await import("../archive/index.js");
+  const loaded: string[] = [];
+  for (const image of await readArchive(path, sink, signal)) {
+    const config = parseImageConfig(image.config, `${source}: config`);
+    const diffIds = config.rootfs.diff_ids;
+    if (diffIds.length !== image.layers.length) {
+      throw new CooperError(
+        "corrupt",
+        `${source}: an image has ${image.layers.length} layers, its config ${diffIds.length}`,
+      );
+    }
+    for (const [i, layer] of image.layers.entries()) {
+      const diffId = diffIds[i];
+      if (diffId !== undefined && store.layers.dir(diffId) === undefined)
+        await (await workshop.snapshotter()).register(layer, diffId, signal);
+    }
+    const { id } = store.addImage({
+      config: image.config,
+      configMediaType: image.configMediaType,
+      intermediate: false,
+      ...(image.manifest ? { manifest: image.manifest } : {}),
+    });
+    const names = image.names.flatMap(parseable);
+    for (const name of names) store.tag(name, id);
+    loaded.push(...(names.length > 0 ? names.map(formatReference) : [id]));
+  }
+  return loaded;
+}
+
+/** A layout may carry a bare tag or any text as a name; only what is an image name becomes one. */
+function parseable(name: string): readonly FullReference[] {
+  try {
+    return [localName(parseReference(name))];
+  } catch (error) {
+    if (hasCode(error, "invalid-name")) return [];
+    throw error;
+  }
+}
+
+async function spoolStdin(workshop: Workshop): Promise<string> {
+  const path = join(workshop.scratchDir(), "stdin.tar");
+  await pipeline(process.stdin, createWriteStream(path));
+  return path;
+}

@@ -1,0 +1,106 @@
+import { readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { join } from "node:path";
+import { fileURLToPath } from "node:url";
+import type { LayerCache } from "../cache/index.js";
+import { openLayerCache } from "../cache/index.js";
+import type { StagedDirectory } from "../fs/index.js";
+import type { Registry } from "../registry/index.js";
+import type { Sandbox } from "../runtime/index.js";
+import type { Snapshotter } from "../snapshot/index.js";
+import type { Store } from "../store/index.js";
+import { openStore } from "../store/index.js";
+
+/** The real workshops of one store root, each opened when first asked and closed together. */
+export interface Workshop extends AsyncDisposable {
+  readonly root: string;
+  /** True when this process may mount: root, here or in its own user namespace. */
+  readonly privileged: boolean;
+  readonly store: Store;
+  /** Loaded when first asked: a cached build never does. */
+  readonly snapshotter: () => Promise<Snapshotter>;
+  readonly cache: LayerCache;
+  readonly sandbox: () => Promise<Sandbox>;
+  readonly registry: () => Promise<Registry>;
+  /** A private directory for files that live as long as this. */
+  readonly scratchDir: () => string;
+}
+
+/** The default store root. Source: XDG base directory specification. */
+export function defaultRoot(environment: NodeJS.ProcessEnv): string {
+  const set = environment["COOPER_ROOT"];
+  if (set !== undefined && set !== "") return set;
+  if (process.getuid?.() === 0 && !inUserNamespace()) return "/var/lib/cooper";
+  const dataHome = environment["XDG_DATA_HOME"];
+  return join(
+    dataHome !== undefined && dataHome !== "" ? dataHome : join(homedir(), ".local/share"),
+    "cooper",
+  );
+}
+
+/** Whether uid 0 here is only a mapped one: overlayfs then keeps its marks in user.* attributes. */
+export function inUserNamespace(): boolean {
+  try {
+    return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
+  } catch {
+    return false;
+  }
+}
+
+/** A file of ours beside the bundle, also when this code runs from its sources. */
+export function distFile(name: string): string {
+  const here = fileURLToPath(import.meta.url);
+  const dist = here.endsWith(".ts")
+    ? new URL("../../dist/", import.meta.url)
+    : new URL(here.includes("/dist/esm/") ? "../" : "./", import.meta.url);
+  return fileURLToPath(new URL(name, dist));
+}
+
+/** Opens what belongs to a store root; costs about a millisecond until something more is asked for. */
+export function openWorkshop(root: string): Workshop {
+  const userNamespace = inUserNamespace() || process.getuid?.() !== 0;
+  const store = openStore(root, { userNamespace });
+  let cache: LayerCache | undefined;
+  let snapshotter: Promise<Snapshotter> | undefined;
+  let sandbox: Promise<Sandbox> | undefined;
+  let registry: Promise<Registry> | undefined;
+  let scratch: StagedDirectory | undefined;
+  const scratchDir = (): string => (scratch ??= store.layers.stage()).path;
+  const loadSnapshotter = async (): Promise<Snapshotter> => {
+    const [snapshot, runtime] = await Promise.all([
+      import("../snapshot/index.js"),
+      import("../runtime/index.js"),
+    ]);
+    return snapshot.openSnapshotter({ home: store.layers, syscalls: runtime.treeSyscalls, userNamespace });
+  };
+  const openSandbox = async (): Promise<Sandbox> => {
+    const runtime = await import("../runtime/index.js");
+    return runtime.openSandbox({
+      childPath: distFile("sandbox-child.cjs"),
+      scratchDir: scratchDir(),
+      userNamespace,
+    });
+  };
+  const openRegistry = async (): Promise<Registry> => {
+    const room = await import("../registry/index.js");
+    return room.openRegistry({ env: process.env, home: homedir(), uid: process.getuid?.() ?? 0 });
+  };
+  return {
+    root,
+    privileged: process.getuid?.() === 0,
+    store,
+    snapshotter: () => (snapshotter ??= loadSnapshotter()),
+    get cache() {
+      return (cache ??= openLayerCache(join(root, "cache")));
+    },
+    sandbox: () => (sandbox ??= openSandbox()),
+    registry: () => (registry ??= openRegistry()),
+    scratchDir,
+    async [Symbol.asyncDispose]() {
+      const opened = await Promise.allSettled([sandbox, registry]);
+      for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
+      await scratch?.[Symbol.asyncDispose]();
+      await store[Symbol.asyncDispose]();
+    },
+  };
+}

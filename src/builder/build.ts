@@ -1,0 +1,92 @@
+import { withPlace } from "../errors.js";
+import type { StoredImage } from "../store/index.js";
+import type { BuildEngine } from "./engine.js";
+import type { BuildPlan } from "./plan.js";
+import type { StageResult } from "./stage.js";
+import { runStage } from "./stage.js";
+import { serializeConfig } from "./state.js";
+
+export interface BuildRun {
+  readonly plan: BuildPlan;
+  readonly engine: BuildEngine;
+  readonly useCache: boolean;
+  /** Names that the image will get; the first is shown in the COMMIT line. */
+  readonly names: readonly string[];
+}
+
+export interface BuiltImage {
+  readonly image: StoredImage;
+  readonly steps: { readonly cached: number; readonly built: number };
+}
+
+/**
+ * Carries out a plan: bases first, then every stage as soon as what it needs is there. The image is in the store when
+ * this returns; names are the caller's. When a stage fails, the others are stopped and waited for.
+ */
+export async function runPlan(run: BuildRun): Promise<BuiltImage> {
+  const { plan, engine } = run;
+  for (const name of plan.unusedBuildArgs) {
+    engine.emit({
+      type: "warning",
+      code: "unused-build-arg",
+      message: `build arg ${name} is not declared by any ARG of ${plan.source.name}`,
+    });
+  }
+  await findBases(plan, engine);
+  const stop = new AbortController();
+  const signal = AbortSignal.any([engine.signal, stop.signal]);
+  const results: Promise<StageResult>[] = [];
+  const resultOf = (stage: number): Promise<StageResult> =>
+    results[stage] ?? Promise.reject(new Error(`stage ${stage} has not begun`));
+  for (const stage of plan.stages) {
+    const result = runStage({
+      plan,
+      stage,
+      engine: { ...engine, signal },
+      resultOf,
+      useCache: run.useCache,
+      commitNames: run.names,
+    });
+    result.catch((error: unknown) => stop.abort(error));
+    results.push(result);
+  }
+  const finished = await settleAll(results, engine.signal);
+  const last = finished.at(-1);
+  if (!last) throw new Error("a plan without stages");
+  const total = (count: (result: StageResult) => number) =>
+    finished.reduce((sum, result) => sum + count(result), 0);
+  const config = last.image
+    ? engine.store.blobs.bytes(last.image.configDescriptor)
+    : serializeConfig(last.state.config);
+  return {
+    image: engine.store.addImage({ config: await config, intermediate: false }),
+    steps: { cached: total((r) => r.cached), built: total((r) => r.built) },
+  };
+}
+
+/** Every image that the plan names, before the first step. Throws with the place of the first one that is not to be had. */
+async function findBases(plan: BuildPlan, engine: BuildEngine): Promise<void> {
+  const { source } = plan;
+  const settled = await Promise.allSettled(plan.images.map(({ name }) => engine.baseImage(name)));
+  for (const [i, result] of settled.entries()) {
+    const span = plan.images[i]?.span;
+    if (result.status === "rejected") throw span ? withPlace(result.reason, source, span) : result.reason;
+  }
+}
+
+/** Waits for all, then throws the failure that came first and not those that it caused. */
+async function settleAll(
+  results: readonly Promise<StageResult>[],
+  signal: AbortSignal,
+): Promise<readonly StageResult[]> {
+  let first: unknown;
+  let failed = false;
+  const note = (error: unknown): void => {
+    if (!failed) first = error;
+    failed = true;
+  };
+  const settled = await Promise.all(results.map((result) => result.catch(note)));
+  signal.throwIfAborted();
+  if (failed) throw first;
+  return settled.filter((result): result is StageResult => result !== undefined);
+}

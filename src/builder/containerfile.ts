@@ -1,0 +1,79 @@
+import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { isAbsolute, join, relative, resolve } from "node:path";
+import { CooperError, errnoOf, ioError } from "../errors.js";
+import { atomicWrite } from "../fs/index.js";
+import { digestOf, hexOf } from "../image/index.js";
+import type { Containerfile } from "../parser/index.js";
+import { parse, PARSER_VERSION, sourceText } from "../parser/index.js";
+import type { SourceText } from "../source.js";
+
+/** A Containerfile beyond this is refused before it is parsed, bytes. */
+const MAX_SIZE = 64 * 1024 * 1024;
+
+/** Where a build's Containerfile comes from. */
+export interface ContainerfileLocation {
+  readonly contextDir: string;
+  /** `-f`: a path, relative to the current directory, else to the context. */
+  readonly file?: string;
+  /** The text itself, when it is in no file. */
+  readonly text?: string;
+}
+
+/** Reads the Containerfile: the given one, else `Containerfile`, else `Dockerfile` of the context. Throws `not-found`, `io`. */
+export function readContainerfile(location: ContainerfileLocation): SourceText {
+  const { contextDir, file, text } = location;
+  if (text !== undefined) return { name: file ?? "Containerfile", text };
+  const candidates =
+    file === undefined
+      ? [join(contextDir, "Containerfile"), join(contextDir, "Dockerfile")]
+      : isAbsolute(file)
+        ? [file]
+        : [resolve(file), join(contextDir, file)];
+  for (const path of candidates) {
+    const found = readIfThere(path);
+    if (found !== undefined) return sourceText(displayName(path), found);
+  }
+  if (file !== undefined) throw new CooperError("not-found", `there is no Containerfile ${file}`);
+  throw new CooperError("not-found", `there is neither a Containerfile nor a Dockerfile in ${contextDir}`, {
+    hint: "name the file with -f, or give the directory that holds it as the context",
+  });
+}
+
+function readIfThere(path: string): Buffer | undefined {
+  try {
+    const { size } = statSync(path);
+    if (size > MAX_SIZE) throw new CooperError("syntax", `${path} is larger than 64 MiB`);
+    return readFileSync(path);
+  } catch (error) {
+    if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;
+    throw ioError("read", path, error);
+  }
+}
+
+function displayName(path: string): string {
+  const shown = relative(process.cwd(), path);
+  return shown.startsWith("..") ? path : shown;
+}
+
+/**
+ * The AST of a Containerfile. It is remembered by the digest of the text and the parser's version, because loading the
+ * grammar costs more than a fully cached build.
+ */
+export async function parseCached(source: SourceText, cacheDir: string): Promise<Containerfile> {
+  const path = join(cacheDir, `${hexOf(digestOf(`${PARSER_VERSION}\0${source.text}`))}.json`);
+  const known = readAst(path);
+  if (known) return known;
+  const file = await parse(source);
+  mkdirSync(cacheDir, { recursive: true });
+  atomicWrite(path, JSON.stringify(file));
+  return file;
+}
+
+function readAst(path: string): Containerfile | undefined {
+  try {
+    const ast = JSON.parse(readFileSync(path, "utf8")) as Containerfile;
+    return Array.isArray(ast.instructions) ? ast : undefined;
+  } catch {
+    return undefined;
+  }
+}

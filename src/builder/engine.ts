@@ -1,0 +1,33 @@
+import type { BuildContext } from "../context/index.js";
+import type { LayerCache } from "../cache/index.js";
+import type { EventListener } from "../events.js";
+import type { Sandbox } from "../runtime/index.js";
+import type { Snapshotter } from "../snapshot/index.js";
+import type { Store, StoredImage } from "../store/index.js";
+
+/** The workshops a build uses and what else it may touch, made by whoever wires the engine. */
+export interface BuildEngine {
+  readonly store: Store;
+  /** Loaded when first asked: a cached build never does. */
+  readonly snapshotter: () => Promise<Snapshotter>;
+  readonly cache: LayerCache;
+  /** Opened when first asked. */
+  readonly context: () => BuildContext;
+  readonly sandbox: () => Promise<Sandbox>;
+  /** Pulls (or finds) the image that a FROM or `--from` names. */
+  readonly baseImage: (name: string) => Promise<StoredImage>;
+  /**
+   * Called before anything is done that a cached build does not need. Throws where this process cannot do it (an
+   * unprivileged one outside its user namespace): the caller then starts over in one that can.
+   */
+  readonly requirePrivileges: () => void;
+  /** Makes a sandbox ready for a RUN that comes soon. */
+  readonly prewarm: () => void;
+  readonly scratchDir: () => string;
+  readonly environment: Readonly<Record<string, string | undefined>>;
+  readonly now: () => number;
+  readonly emit: EventListener;
+  readonly signal: AbortSignal;
+  /** Runs a step's work when fewer than `--jobs` others do. */
+  readonly limit: <T>(work: () => Promise<T>) => Promise<T>;
+}

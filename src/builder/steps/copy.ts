@@ -1,0 +1,209 @@
+import type { KeyComponent } from "../../cache/index.js";
+import { CooperError, withPlace } from "../../errors.js";
+import type { FileTree, TreeEntry } from "../../fs/index.js";
+import { cleanPath, joinPath, parentOf } from "../../fs/index.js";
+import { digestOf } from "../../image/index.js";
+import type { DiffId } from "../../image/index.js";
+import type { Snapshotter } from "../../snapshot/index.js";
+import type { CopyInstruction, Flag } from "../../parser/index.js";
+import { expandHeredoc } from "../../parser/index.js";
+import { planArchive } from "../copy/archive.js";
+import type { Chmod } from "../copy/chmod.js";
+import { parseChmod } from "../copy/chmod.js";
+import type { CopyInputs } from "../copy/inputs.js";
+import { copyInputs } from "../copy/inputs.js";
+import type { CopyTarget } from "../copy/layout.js";
+import { FIXED_TIME, LayerPlan, planCopy } from "../copy/layout.js";
+import type { CopySource, Selected } from "../copy/select.js";
+import { selectSources } from "../copy/select.js";
+import type { BuildEngine } from "../engine.js";
+import { expandAt } from "../plan.js";
+import type { StageState } from "../state.js";
+import { absolutePath, lookupIn } from "../state.js";
+import { resolveOwner } from "../users.js";
+import type { Expansion } from "./metadata.js";
+import type { PreparedStep, StepSite } from "./step.js";
+
+/** A file that a heredoc of COPY or ADD makes. */
+interface HeredocFile {
+  readonly name: string;
+  readonly content: string;
+}
+
+/** Everything an instruction says, expanded. */
+interface CopyRequest {
+  readonly verb: "COPY" | "ADD";
+  readonly words: readonly string[];
+  readonly heredocs: readonly HeredocFile[];
+  readonly destination: string;
+  readonly chown?: string;
+  readonly chmod?: Chmod;
+  readonly chmodText?: string;
+}
+
+/** Where a COPY or ADD reads, opened when it must be. */
+export interface CopyOrigin {
+  /** The build context, or a view of a stage or image that the caller of `open` disposes. */
+  readonly open: () => Promise<CopySource & Partial<Disposable>>;
+  /** Names content that never changes (a stack of layers); missing for the build context. */
+  readonly chain?: string;
+}
+
+/** Prepares a COPY or ADD: finds the files and their digests for the key. Executing it writes them as a layer. */
+export async function prepareCopy(
+  instruction: CopyInstruction,
+  state: StageState,
+  site: StepSite,
+  at: Expansion,
+  origin: CopyOrigin,
+  engine: BuildEngine,
+): Promise<PreparedStep> {
+  const request = await atSite(site, async () => Promise.resolve(requestOf(instruction, state, at)));
+  const { selection, files } = await atSite(site, () => inputsOf(request, origin, engine));
+  return {
+    components: [
+      ...keyOf(request, instruction),
+      { name: "selection", value: selection, label: "the set of sources" },
+    ],
+    files,
+    createdBy: site.text,
+    execute: () => execute(request, state, origin, site, engine),
+  };
+}
+
+/** Inputs of a stage or image are remembered by its layers: a cached build reads no file of them. */
+async function inputsOf(request: CopyRequest, origin: CopyOrigin, engine: BuildEngine): Promise<CopyInputs> {
+  const memo =
+    origin.chain === undefined
+      ? undefined
+      : digestOf(JSON.stringify(["copy-inputs", origin.chain, request.words]));
+  const known = memo === undefined ? undefined : engine.cache.memo(memo);
+  if (known !== undefined) return JSON.parse(known) as CopyInputs;
+  if (memo !== undefined) engine.requirePrivileges();
+  const source = await origin.open();
+  try {
+    const inputs = copyInputs(source, selectSources(source, request.words, request.verb));
+    if (memo !== undefined) engine.cache.setMemo(memo, JSON.stringify(inputs));
+    return inputs;
+  } finally {
+    source[Symbol.dispose]?.();
+  }
+}
+
+function requestOf(instruction: CopyInstruction, state: StageState, at: Expansion): CopyRequest {
+  const lookup = lookupIn(state);
+  const flagValue = (name: string): string | undefined => {
+    const flag = instruction.flags.find((f: Flag) => f.name === name);
+    return flag?.value === undefined
+      ? undefined
+      : expandAt(at.source, { text: flag.value, span: flag.span }, at.escape, lookup);
+  };
+  const chmodText = flagValue("chmod");
+  const chown = flagValue("chown");
+  const destination = expandAt(at.source, instruction.destination, at.escape, lookup);
+  return {
+    verb: instruction.kind,
+    words: instruction.sources.map((word) => expandAt(at.source, word, at.escape, lookup)),
+    heredocs: instruction.heredocs.map((heredoc) => ({
+      name: heredoc.name,
+      content: heredoc.expand ? expandHeredoc(heredoc.body, lookup, { escape: at.escape }) : heredoc.body,
+    })),
+    destination: absolutePath(state.config.config, destination),
+    ...(chown === undefined ? {} : { chown }),
+    ...(chmodText === undefined ? {} : { chmodText, chmod: parseChmod(chmodText) }),
+  };
+}
+
+function keyOf(request: CopyRequest, instruction: CopyInstruction): readonly KeyComponent[] {
+  const from = instruction.flags.find((flag) => flag.name === "from")?.value ?? "";
+  return [
+    { name: "copy", value: JSON.stringify([request.verb, request.words, from]), label: "the instruction" },
+    { name: "destination", value: request.destination, label: "the destination" },
+    { name: "chown", value: request.chown ?? "", label: "--chown" },
+    { name: "chmod", value: request.chmodText ?? "", label: "--chmod" },
+    { name: "heredocs", value: JSON.stringify(request.heredocs), label: "the here-document" },
+  ];
+}
+
+async function execute(
+  request: CopyRequest,
+  state: StageState,
+  origin: CopyOrigin,
+  site: StepSite,
+  engine: BuildEngine,
+): Promise<{ readonly diffId?: DiffId }> {
+  using below = await (await engine.snapshotter()).view(state.config.rootfs.diff_ids);
+  const source = await origin.open();
+  try {
+    return await atSite(site, async () => {
+      const plan = new LayerPlan(below);
+      await planAll(plan, request, source, engine);
+      const { diffId } = await (await engine.snapshotter()).write(plan.changes(), engine.signal);
+      return { diffId };
+    });
+  } finally {
+    source[Symbol.dispose]?.();
+  }
+}
+
+async function planAll(
+  plan: LayerPlan,
+  request: CopyRequest,
+  source: CopySource,
+  engine: BuildEngine,
+): Promise<void> {
+  const selected = selectSources(source, request.words, request.verb);
+  checkDestination(request, selected);
+  const owner = request.chown === undefined ? undefined : resolveOwner(plan.below, request.chown);
+  const target = {
+    path: request.destination,
+    ...(owner ? { owner } : {}),
+    ...(request.chmod ? { chmod: request.chmod } : {}),
+  };
+  const snapshotter = await engine.snapshotter();
+  const archives =
+    request.verb === "ADD" ? selected.filter((one) => isArchive(one.entry, source.tree, snapshotter)) : [];
+  const plain = selected.filter((one) => !archives.includes(one));
+  for (const archive of archives) await planArchive(plan, source, archive, target, engine);
+  if (plain.length > 0) planCopy(plan, source, plain, target);
+  for (const heredoc of request.heredocs) planHeredoc(plan, heredoc, target);
+}
+
+function checkDestination(request: CopyRequest, selected: readonly Selected[]): void {
+  const count = selected.length + request.heredocs.length;
+  if (count <= 1 || request.destination.endsWith("/") || request.destination === "/") return;
+  throw new CooperError(
+    "usage",
+    `${request.verb} with more than one source needs a destination that ends with "/"`,
+  );
+}
+
+function isArchive(entry: TreeEntry, tree: FileTree, snapshotter: Snapshotter): boolean {
+  if (entry.type !== "file" || entry.size === 0) return false;
+  const file = tree.open(entry);
+  try {
+    return snapshotter.isArchive(file);
+  } finally {
+    file.close();
+  }
+}
+
+function planHeredoc(plan: LayerPlan, heredoc: HeredocFile, target: CopyTarget): void {
+  const owner = target.owner ?? { uid: 0, gid: 0 };
+  const dest = plan.resolve(cleanPath(target.path), true);
+  const intoDir = target.path.endsWith("/") || plan.lstat(dest)?.type === "dir";
+  const dir = plan.makeDir(intoDir ? dest : parentOf(dest), owner, FIXED_TIME);
+  const bytes = Buffer.from(heredoc.content);
+  const mode = target.chmod ? target.chmod(0o644, false) : 0o644;
+  const path = intoDir ? joinPath(dir, cleanPath(heredoc.name)) : dest;
+  plan.add({ path, type: "file", mode, ...owner, size: bytes.length, mtimeNs: FIXED_TIME }, () => bytes);
+}
+
+/** Does work of the step; an error gets the instruction's place. */
+async function atSite<T>(site: StepSite, work: () => Promise<T>): Promise<T> {
+  try {
+    return await work();
+  } catch (error) {
+    throw withPlace(error, site.source, site.span);
+  }
+}

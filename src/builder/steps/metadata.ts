@@ -1,0 +1,195 @@
+import { posix } from "node:path";
+import { CooperError, unreachable } from "../../errors.js";
+import type { Healthcheck, ProcessConfig } from "../../image/index.js";
+import type {
+  Command,
+  HealthcheckInstruction,
+  Instruction,
+  ListInstruction,
+  PairsInstruction,
+} from "../../parser/index.js";
+import { expandWords, parseDuration } from "../../parser/index.js";
+import type { SourceText } from "../../source.js";
+import { expandAt } from "../plan.js";
+import type { StageState, StepOutcome } from "../state.js";
+import { lookupIn, shellOf, workdirOf } from "../state.js";
+
+export interface Expansion {
+  readonly source: SourceText;
+  readonly escape: "\\" | "`";
+}
+
+/** Instructions that change only the image's config. */
+export type MetadataInstruction = Exclude<
+  Instruction,
+  { readonly kind: "FROM" | "RUN" | "COPY" | "ADD" | "ARG" }
+>;
+
+/** The config after an instruction; WORKDIR's directory is the caller's. Throws `syntax` with the place of a value that is not allowed. */
+export function applyMetadata(
+  instruction: MetadataInstruction,
+  state: StageState,
+  at: Expansion,
+): StepOutcome {
+  const { config } = state.config;
+  const expand = (word: { readonly text: string; readonly span: PairsInstruction["span"] }): string =>
+    expandAt(at.source, word, at.escape, lookupIn(state));
+  switch (instruction.kind) {
+    case "ENV":
+      return { config: { ...config, Env: setEnv(config.Env ?? [], pairsOf(instruction, expand)) } };
+    case "LABEL":
+      return {
+        config: {
+          ...config,
+          Labels: { ...config.Labels, ...Object.fromEntries(pairsOf(instruction, expand)) },
+        },
+      };
+    case "CMD":
+      return { config: { ...config, Cmd: argvOf(instruction.command, config) } };
+    case "ENTRYPOINT":
+      return { config: withEntrypoint(config, argvOf(instruction.command, config), state.cmdSet) };
+    case "EXPOSE":
+      return {
+        config: {
+          ...config,
+          ExposedPorts: { ...config.ExposedPorts, ...keys(exposedPorts(instruction, state, at)) },
+        },
+      };
+    case "VOLUME":
+      return {
+        config: { ...config, Volumes: { ...config.Volumes, ...keys(volumes(instruction, expand, at)) } },
+      };
+    case "USER":
+      return { config: { ...config, User: required(expand(instruction.value), instruction, at) } };
+    case "WORKDIR":
+      return {
+        config: {
+          ...config,
+          WorkingDir: workdir(required(expand(instruction.value), instruction, at), config),
+        },
+      };
+    case "STOPSIGNAL":
+      return { config: { ...config, StopSignal: stopSignal(expand(instruction.value), instruction, at) } };
+    case "SHELL":
+      return { config: { ...config, Shell: instruction.argv } };
+    case "HEALTHCHECK":
+      return { config: { ...config, Healthcheck: healthcheck(instruction, at) } };
+    case "ONBUILD":
+      return { config: { ...config, OnBuild: [...(config.OnBuild ?? []), instruction.trigger] } };
+    case "MAINTAINER":
+      return { author: instruction.value.text };
+    default:
+      return unreachable(instruction);
+  }
+}
+
+/** argv of a shell or exec form. */
+export function argvOf(command: Command, config: ProcessConfig): readonly string[] {
+  return command.form === "exec" ? command.argv : [...shellOf(config), command.text];
+}
+
+/** Sets variables in an `Env` list; a name that is there keeps its position. */
+export function setEnv(
+  env: readonly string[],
+  pairs: readonly (readonly [string, string])[],
+): readonly string[] {
+  const result = [...env];
+  for (const [name, value] of pairs) {
+    const at = result.findIndex((line) => line.startsWith(`${name}=`));
+    if (at < 0) result.push(`${name}=${value}`);
+    else result[at] = `${name}=${value}`;
+  }
+  return result;
+}
+
+function pairsOf(
+  instruction: PairsInstruction,
+  expand: (word: PairsInstruction["pairs"][number]["key"]) => string,
+): readonly (readonly [string, string])[] {
+  return instruction.pairs.map(({ key, value }) => [expand(key), expand(value)]);
+}
+
+function keys(names: readonly string[]): Record<string, Record<string, never>> {
+  return Object.fromEntries(names.map((name) => [name, {}]));
+}
+
+function withEntrypoint(config: ProcessConfig, argv: readonly string[], keepCmd: boolean): ProcessConfig {
+  const { Cmd, ...rest } = config;
+  return keepCmd && Cmd ? { ...rest, Entrypoint: argv, Cmd } : { ...rest, Entrypoint: argv };
+}
+
+function required(value: string, instruction: Instruction, at: Expansion): string {
+  if (value !== "" && !value.includes("\0")) return value;
+  throw new CooperError("syntax", `${instruction.kind} is empty once its variables are filled in`, {
+    source: at.source,
+    span: instruction.span,
+  });
+}
+
+function workdir(path: string, config: ProcessConfig): string {
+  return posix.resolve(workdirOf(config), path);
+}
+
+const PORT = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w+))?$/;
+const PROTOCOLS = ["tcp", "udp", "sctp"];
+
+function exposedPorts(instruction: ListInstruction, state: StageState, at: Expansion): readonly string[] {
+  return instruction.words.flatMap((word) => {
+    const words = expandWords(word.text, lookupIn(state), { escape: at.escape });
+    return words.flatMap((text) => {
+      const [, first = "", last = first, protocol = "tcp"] = PORT.exec(text) ?? [];
+      const [from, to] = [Number(first), Number(last)];
+      if (first === "" || from > to || to > 65_535 || !PROTOCOLS.includes(protocol.toLowerCase())) {
+        throw new CooperError("syntax", `EXPOSE ${text}: must be PORT[-PORT][/tcp|udp|sctp]`, {
+          source: at.source,
+          span: word.span,
+        });
+      }
+      return Array.from({ length: to - from + 1 }, (_, i) => `${from + i}/${protocol.toLowerCase()}`);
+    });
+  });
+}
+
+function volumes(
+  instruction: ListInstruction,
+  expand: (word: ListInstruction["words"][number]) => string,
+  at: Expansion,
+): readonly string[] {
+  return instruction.words.map((word) => required(expand(word), { ...instruction, span: word.span }, at));
+}
+
+const SIGNAL = /^(?:\d{1,2}|(?:SIG)?[A-Z][A-Z0-9]+(?:[+-]\d+)?)$/i;
+
+function stopSignal(text: string, instruction: Instruction, at: Expansion): string {
+  if (SIGNAL.test(text)) return text;
+  throw new CooperError("syntax", `STOPSIGNAL ${text}: not a signal name or number`, {
+    source: at.source,
+    span: instruction.span,
+  });
+}
+
+const HEALTH_FLAGS = {
+  interval: "Interval",
+  timeout: "Timeout",
+  "start-period": "StartPeriod",
+  "start-interval": "StartInterval",
+} as const;
+
+function healthcheck(instruction: HealthcheckInstruction, at: Expansion): Healthcheck {
+  if (!instruction.command) return { Test: ["NONE"] };
+  const found: Record<string, number> = {};
+  for (const flag of instruction.flags) {
+    const value = flag.value ?? "";
+    if (flag.name === "retries") found["Retries"] = Number(value);
+    else found[HEALTH_FLAGS[flag.name as keyof typeof HEALTH_FLAGS]] = parseDuration(value) ?? Number.NaN;
+    if (Object.values(found).some((n) => Number.isNaN(n))) {
+      throw new CooperError("syntax", `HEALTHCHECK --${flag.name}=${value}: not a valid value`, {
+        source: at.source,
+        span: flag.span,
+      });
+    }
+  }
+  const { command } = instruction;
+  const test = command.form === "exec" ? ["CMD", ...command.argv] : ["CMD-SHELL", command.text];
+  return { Test: test, ...Object.fromEntries(Object.entries(found).filter(([, n]) => n !== 0)) };
+}

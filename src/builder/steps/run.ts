@@ -1,0 +1,165 @@
+import { CooperError, withPlace } from "../../errors.js";
+import type { DiffId } from "../../image/index.js";
+import type { KeyComponent } from "../../cache/index.js";
+import type { Flag, RunInstruction } from "../../parser/index.js";
+import { withBodies } from "../../parser/index.js";
+import type { ExitStatus, SandboxMount } from "../../runtime/index.js";
+import { proxyEnv } from "../args.js";
+import type { BuildEngine } from "../engine.js";
+import { networkFiles } from "../network-files.js";
+import type { StageState } from "../state.js";
+import { DEFAULT_PATH, envOf, shellOf, workdirOf } from "../state.js";
+import type { UserIds } from "../users.js";
+import { resolveUser } from "../users.js";
+import type { PreparedStep, StepSite } from "./step.js";
+
+/** Where a heredoc script is found inside the sandbox. */
+const SCRIPT_PATH = "/run/cooper-script";
+
+/** A RUN as a process: what is executed, and the script file it needs, if any. */
+interface RunProcess {
+  readonly argv: readonly string[];
+  readonly script?: string;
+}
+
+/** Prepares a RUN: its key is made of what the process can see; executing it runs the sandbox and commits the upper directory. */
+export function prepareRun(instruction: RunInstruction, state: StageState, site: StepSite): PreparedStep {
+  const process = processOf(instruction, state);
+  const network = networkOf(instruction.flags);
+  const args = [...state.args].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  return {
+    components: [
+      { name: "argv", value: JSON.stringify([process.argv, process.script ?? ""]), label: "the command" },
+      ...envComponents(state),
+      ...args.map(([name, value]): KeyComponent => argComponent(name, value, process)),
+      { name: "user", value: state.config.config.User ?? "", label: "USER" },
+      { name: "workdir", value: workdirOf(state.config.config), label: "WORKDIR" },
+      { name: "network", value: network, label: "--network" },
+    ],
+    createdBy: createdBy(args, process, state),
+    execute: (engine) => execute(process, network, state, site, engine),
+  };
+}
+
+function processOf(instruction: RunInstruction, state: StageState): RunProcess {
+  const { command, heredocs } = instruction;
+  if (command.form === "exec") return { argv: command.argv };
+  const shell = shellOf(state.config.config);
+  const [first] = heredocs;
+  if (!first) return { argv: [...shell, command.text] };
+  if (heredocs.length === 1 && command.text.trim() === first.opener) {
+    return first.body.startsWith("#!")
+      ? { argv: [SCRIPT_PATH], script: first.body }
+      : { argv: [...shell, first.body] };
+  }
+  return {
+    argv: [
+      ...shell,
+      `${withBodies(command.text, heredocs)}
+`,
+    ],
+  };
+}
+
+function networkOf(flags: readonly Flag[]): "host" | "none" {
+  return flags.find((flag) => flag.name === "network")?.value === "none" ? "none" : "host";
+}
+
+function envComponents(state: StageState): readonly KeyComponent[] {
+  return [...envOf(state.config.config)].map(([name, value]) => ({
+    name: `env ${name}`,
+    value,
+    label: `ENV ${name}`,
+  }));
+}
+
+function argComponent(name: string, value: string, process: RunProcess): KeyComponent {
+  const read = JSON.stringify(process).includes(name);
+  return {
+    name: `arg ${name}`,
+    value,
+    opaque: true,
+    label: read ? `ARG ${name}` : `ARG ${name} changed, and this step does not read it`,
+  };
+}
+
+/** As docker writes it: `RUN |2 A=1 B=2 /bin/sh -c command`. */
+function createdBy(
+  args: readonly (readonly [string, string])[],
+  process: RunProcess,
+  state: StageState,
+): string {
+  const given = args.length === 0 ? "" : `|${args.length} ${args.map(([k, v]) => `${k}=${v}`).join(" ")} `;
+  const shell = shellOf(state.config.config);
+  const text = process.argv.join(" ");
+  return `RUN ${given}${process.script === undefined ? text : `${shell.join(" ")} ${process.script}`}`;
+}
+
+async function execute(
+  process: RunProcess,
+  network: "host" | "none",
+  state: StageState,
+  site: StepSite,
+  engine: BuildEngine,
+): ReturnType<PreparedStep["execute"]> {
+  const { config, rootfs: stack } = state.config;
+  const user = await userOf(engine, stack.diff_ids, config.User, site);
+  const files = networkFiles(engine, process.script === undefined ? {} : { script: process.script });
+  const mounts: SandboxMount[] = [...files.mounts];
+  if (files.scriptPath !== undefined)
+    mounts.push({ type: "bind", source: files.scriptPath, target: SCRIPT_PATH, readOnly: true });
+  await using rootfs = await (await engine.snapshotter()).prepare(stack.diff_ids, engine.signal);
+  const sandbox = await engine.sandbox();
+  const status = await sandbox.run(
+    {
+      rootfs,
+      argv: process.argv,
+      env: {
+        PATH: DEFAULT_PATH,
+        HOME: user.home,
+        ...proxyEnv(site.buildArgs, engine.environment),
+        ...Object.fromEntries(state.args),
+        ...Object.fromEntries(envOf(config)),
+      },
+      cwd: workdirOf(config),
+      uid: user.uid,
+      gid: user.gid,
+      groups: user.groups,
+      hostname: files.hostname,
+      network,
+      mounts,
+      stdin: "null",
+      stdio: "pipe",
+    },
+    {
+      signal: engine.signal,
+      onOutput: (stream, chunk) => engine.emit({ type: "output", step: site.position, stream, chunk }),
+    },
+  );
+  failOnStatus(status, site);
+  return { diffId: (await (await engine.snapshotter()).commit(rootfs)).diffId };
+}
+
+async function userOf(
+  engine: BuildEngine,
+  stack: readonly DiffId[],
+  user: string | undefined,
+  site: StepSite,
+): Promise<UserIds> {
+  using view = await (await engine.snapshotter()).view(stack);
+  try {
+    return resolveUser(view, user === undefined || user === "" ? "0" : user);
+  } catch (error) {
+    throw withPlace(error, site.source, site.span);
+  }
+}
+
+function failOnStatus(status: ExitStatus, site: StepSite): void {
+  if (status.kind === "exited" && status.code === 0) return;
+  const what = status.kind === "exited" ? `exit status ${status.code}` : `killed by ${status.signal}`;
+  throw new CooperError("run-failed", `building at STEP "${site.text}": while running runtime: ${what}`, {
+    source: site.source,
+    span: site.span,
+    exitCode: status.kind === "exited" ? status.code : 125,
+  });
+}

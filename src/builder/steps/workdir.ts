@@ -1,0 +1,27 @@
+import { cleanPath } from "../../fs/index.js";
+import { FIXED_TIME, LayerPlan } from "../copy/layout.js";
+import type { BuildEngine } from "../engine.js";
+import type { StageState } from "../state.js";
+import type { PreparedStep, StepSite } from "./step.js";
+
+/** Prepares a WORKDIR: a layer with the missing directories (root, 0755), or none when it is there already. */
+export function prepareWorkdir(path: string, state: StageState, site: StepSite): PreparedStep {
+  return {
+    components: [{ name: "workdir", value: path, label: "the instruction" }],
+    createdBy: site.text,
+    execute: (engine) => execute(path, state, engine),
+  };
+}
+
+async function execute(
+  path: string,
+  state: StageState,
+  engine: BuildEngine,
+): ReturnType<PreparedStep["execute"]> {
+  using below = await (await engine.snapshotter()).view(state.config.rootfs.diff_ids);
+  const plan = new LayerPlan(below);
+  plan.makeDir(cleanPath(path), { uid: 0, gid: 0 }, FIXED_TIME);
+  if (plan.isEmpty) return {};
+  const { diffId } = await (await engine.snapshotter()).write(plan.changes(), engine.signal);
+  return { diffId };
+}

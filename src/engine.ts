@@ -1,0 +1,3 @@
+import { serveEngine } from "./api/index.js";
+
+serveEngine();

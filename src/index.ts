@@ -1,0 +1,29 @@
+/**
+ * The public API of Cooperage. `openCooper` gives everything that the `cooper` command does, typed, in process.
+ *
+ * @example
+ * await using cooper = await openCooper();
+ * const { imageId } = await cooper.build({ contextDir: ".", tags: ["registry.example.com/team/app:1"] });
+ * await cooper.push(imageId, "registry.example.com/team/app:1");
+ */
+export { openCooper } from "./api/index.js";
+export type {
+  BuildOptions,
+  BuildOutput,
+  BuildResult,
+  Cooper,
+  HistoryRow,
+  ImageDetails,
+  ImageSummary,
+  OpenOptions,
+  PullPolicy,
+  Removed,
+  RunImageOptions,
+  SaveFormat,
+  TransferOptions,
+} from "./cooper.js";
+export { CooperError, hasCode } from "./errors.js";
+export type { ErrorCode } from "./errors.js";
+export type { CooperEvent, EventListener, StepPosition } from "./events.js";
+export type { Descriptor, Digest, DiffId, ImageConfig, ProcessConfig } from "./image/index.js";
+export type { Span } from "./source.js";
