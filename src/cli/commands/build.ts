@@ -1,0 +1,192 @@
+import { resolve } from "node:path";
+import type { BuildOptions, BuildOutput, BuildResult } from "../../cooper.js";
+import { CooperError } from "../../errors.js";
+import type { Flags, FlagTable } from "../args.js";
+import { usage } from "../args.js";
+import { command } from "../command.js";
+import { exitCodeOf, failureEvent } from "../failure.js";
+import { openProgress, PROGRESS_MODES } from "../progress/open.js";
+import { hexDigits, terminalJson } from "../text.js";
+import type { World } from "../world.js";
+import { keyValues } from "./key-values.js";
+import { transferFlags, transferOptions } from "./registry-flags.js";
+import { writeResult } from "./result-file.js";
+
+const flags = {
+  file: {
+    kind: "once",
+    short: "f",
+    value: "FILE",
+    help: "the Containerfile, or - for stdin (default: Containerfile, else Dockerfile)",
+  },
+  tag: { kind: "list", short: "t", value: "NAME", help: "name the image; may be repeated" },
+  target: { kind: "string", value: "STAGE", help: "stop at this stage" },
+  "build-arg": { kind: "list", value: "K[=V]", help: "set an ARG; without a value, from the environment" },
+  label: { kind: "list", value: "K=V", help: "add a label" },
+  "no-cache": { kind: "boolean", help: "run every step, even those whose inputs did not change" },
+  pull: {
+    kind: "optional",
+    value: "POLICY",
+    implied: "always",
+    choices: ["always", "missing", "never", "newer", "true", "false"],
+    help: "when to ask the registry for base images: always, missing (default), never, newer",
+  },
+  output: {
+    kind: "list",
+    short: "o",
+    value: "type=oci|docker|local,dest=PATH",
+    help: "also write the result here",
+  },
+  iidfile: { kind: "string", value: "FILE", help: "write the image id to a file" },
+  jobs: { kind: "number", value: "N", help: "stages to build at once (default and 0: number of cores)" },
+  quiet: { kind: "boolean", short: "q", help: "print nothing but the image id" },
+  progress: {
+    kind: "string",
+    value: "MODE",
+    choices: PROGRESS_MODES,
+    help: "auto, plain (with times), tty or json",
+  },
+  ...transferFlags,
+  layers: { kind: "boolean", help: "keep every step as a layer (always so)" },
+  rm: { kind: "boolean", help: "remove what steps ran in (always so)" },
+  "force-rm": { kind: "boolean", help: "as --rm" },
+  format: { kind: "string", value: "FORMAT", choices: ["oci"], help: "format of the manifest: oci" },
+} as const satisfies FlagTable;
+
+export const build = command({
+  usage: "[options] CONTEXT",
+  flags,
+  operands: { min: 0, max: 1 },
+  unsupported:
+    "add-host all-platforms allow annotation arch attest build-arg-file build-context builder cache-from cache-to cache-ttl " +
+    "call cap-add cap-drop cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
+    "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust dns dns-option " +
+    "dns-search env from group-add hooks-dir hostname http-proxy identity-label ignorefile inherit-labels ipc isolation " +
+    "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
+    "no-hosts omit-history os os-feature os-version pid platform policy provenance pull-always pull-never push retry-delay " +
+    "rewrite-timestamp runtime runtime-flag save-stages sbom secret security-opt shm-size sign-by skip-unused-stages " +
+    "source-date-epoch source-policy-file squash squash-all ssh stage-labels stdin timestamp ulimit unsetenv unsetlabel " +
+    "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant volume,v",
+  run: async ({ flags: given, operands }, world) => {
+    const options = buildOptions(given, operands, world);
+    if (given.progress === "json" && !given.quiet) return buildWithJson(options, given, world);
+    const progress = openProgress(given.quiet ? "quiet" : modeOf(given), world);
+    let result: BuildResult;
+    try {
+      await using cooper = await world.open();
+      result = await cooper.build({ ...options, onEvent: progress.onEvent });
+    } finally {
+      progress.finish();
+    }
+    report(result, options, given, world);
+    return 0;
+  },
+});
+
+type Given = Flags<typeof flags>;
+
+function modeOf(given: Given): (typeof PROGRESS_MODES)[number] {
+  return PROGRESS_MODES.find((mode) => mode === given.progress) ?? "auto";
+}
+
+/** As the other modes, but stderr stays JSON to its last line: a failure is an event too. */
+async function buildWithJson(options: BuildOptions, given: Given, world: World): Promise<number> {
+  const { onEvent } = openProgress("json", world);
+  try {
+    await using cooper = await world.open();
+    report(await cooper.build({ ...options, onEvent }), options, given, world);
+    return 0;
+  } catch (error) {
+    const cause: unknown = world.signal.aborted ? world.signal.reason : error;
+    world.stderr.write(`${terminalJson(failureEvent(cause))}\n`);
+    return exitCodeOf(cause);
+  }
+}
+
+function buildOptions(given: Given, operands: readonly string[], world: World): BuildOptions {
+  refuseFixed(given);
+  const outputs = given.output.map((text) => parseOutput(text, world));
+  const { "build-arg": buildArgs, jobs } = given;
+  return {
+    ...transferOptions(given),
+    contextDir: contextOf(operands, given, world),
+    ...(given.file === undefined ? {} : { file: given.file }),
+    ...(given.target === undefined ? {} : { target: given.target }),
+    ...(given.tag.length === 0 ? {} : { tags: given.tag }),
+    ...(buildArgs.length === 0 ? {} : { buildArgs: keyValues("--build-arg", buildArgs, undefined) }),
+    ...(given.label.length === 0 ? {} : { labels: keyValues("--label", given.label, "") }),
+    ...(given["no-cache"] ? { cache: false } : {}),
+    ...pullPolicy(given.pull),
+    ...(outputs.length === 0 ? {} : { outputs }),
+    ...(jobs === undefined || jobs === 0 ? {} : { jobs }),
+    signal: world.signal,
+  };
+}
+
+function refuseFixed(given: Given): void {
+  for (const name of ["layers", "rm", "force-rm"] as const) {
+    if (given[name] === false)
+      throw new CooperError("unsupported", `--${name}=false is not supported yet by "cooper build"`);
+  }
+}
+
+function contextOf(operands: readonly string[], given: Given, world: World): string {
+  const [context] = operands;
+  if (given.file === "-" && world.stdin.isTerminal) {
+    throw usage("--file -: cannot read a Containerfile from the terminal; redirect stdin");
+  }
+  if (context === undefined && given.file !== undefined) {
+    throw usage("no context directory given; for the current one: cooper build -f FILE .");
+  }
+  if (context === "-" || (context !== undefined && /^(?:[a-z][a-z0-9+]*:\/\/|git@)/.test(context))) {
+    throw new CooperError(
+      "unsupported",
+      `a context that is not a directory is not supported yet: ${context}`,
+    );
+  }
+  return resolve(world.cwd, context ?? ".");
+}
+
+function pullPolicy(given: string | undefined): Pick<BuildOptions, "pull"> {
+  if (given === "always" || given === "true") return { pull: "always" };
+  if (given === "missing" || given === "false") return { pull: "missing" };
+  return given === "never" || given === "newer" ? { pull: given } : {};
+}
+
+/** `type=oci,dest=PATH`; a bare path is a directory, as in docker and podman. */
+function parseOutput(text: string, world: World): BuildOutput {
+  const fields = new Map(
+    text.split(",").map((field) => {
+      const equals = field.indexOf("=");
+      return equals < 0
+        ? (["", field] as const)
+        : ([field.slice(0, equals), field.slice(equals + 1)] as const);
+    }),
+  );
+  const unknown = [...fields.keys()].find((key) => key !== "" && key !== "type" && key !== "dest");
+  if (unknown !== undefined || (fields.has("") && fields.size > 1)) {
+    throw usage(`--output: "${text}" is not type=oci|docker|local,dest=PATH`);
+  }
+  const type = fields.get("type") ?? "local";
+  const dest = fields.get("dest") ?? fields.get("");
+  if (type !== "oci" && type !== "docker" && type !== "local") {
+    throw new CooperError(
+      "unsupported",
+      `--output: type "${type}" is not supported yet; it can be oci, docker or local`,
+    );
+  }
+  if (dest === undefined || dest === "") throw usage(`--output: "${text}" does not say where: add dest=PATH`);
+  if (dest !== "-") return { type, dest: resolve(world.cwd, dest) };
+  if (type === "local")
+    throw usage("--output: a directory cannot be written to stdout; use type=oci or type=docker");
+  if (world.stdout.isTerminal)
+    throw usage("--output: refusing to write an archive to the terminal; redirect stdout");
+  return { type, dest };
+}
+
+function report(result: BuildResult, options: BuildOptions, given: Given, world: World): void {
+  const hex = hexDigits(result.imageId);
+  if (given.iidfile !== undefined) writeResult(given.iidfile, `sha256:${hex}`, world);
+  // An archive on stdout must not get a line of text behind it.
+  if (!options.outputs?.some(({ dest }) => dest === "-")) world.stdout.write(`${hex}\n`);
+}
