@@ -41,7 +41,10 @@ const commonJs = {
 function elsewhere(filter, file) {
   return {
     name: `elsewhere ${filter}`,
-    setup: (build) => build.onResolve({ filter }, ({ path, kind }) => (kind === "entry-point" ? undefined : { path: file(path), external: true })),
+    setup: (build) =>
+      build.onResolve({ filter }, ({ path, kind }) =>
+        kind === "entry-point" ? undefined : { path: file(path), external: true },
+      ),
   };
 }
 
@@ -54,13 +57,28 @@ export { serveEngine } from "./src/api/index.js";`;
 
 async function buildCommand() {
   const builds = [
-    { entryPoints: { cooper: "src/cli/main.ts" }, plugins: [coreFile], banner: { js: `#!/usr/bin/env node\n${commonJs.banner.js}` } },
-    { stdin: { contents: CORE, resolveDir: root, sourcefile: "core.ts", loader: "ts" }, entryNames: "core.source", plugins: [packageFiles] },
-    { entryPoints: { engine: "src/engine.ts" }, plugins: [elsewhere(/\/api\/index\.js$/, () => "./core.cjs")] },
+    {
+      entryPoints: { cooper: "src/cli/main.ts" },
+      plugins: [coreFile],
+      banner: { js: `#!/usr/bin/env node\n${commonJs.banner.js}` },
+    },
+    {
+      stdin: { contents: CORE, resolveDir: root, sourcefile: "core.ts", loader: "ts" },
+      entryNames: "core.source",
+      plugins: [packageFiles],
+    },
+    {
+      entryPoints: { engine: "src/engine.ts" },
+      plugins: [elsewhere(/\/api\/index\.js$/, () => "./core.cjs")],
+    },
     { entryPoints: { "sandbox-child": "src/runtime/child.ts" } },
     { entryPoints: Object.fromEntries(packages.map((name) => [`lib/${name}`, name])) },
   ];
-  await Promise.all(builds.map((options) => build({ ...commonJs, outdir: staging, outExtension: { ".js": ".cjs" }, ...options })));
+  await Promise.all(
+    builds.map((options) =>
+      build({ ...commonJs, outdir: staging, outExtension: { ".js": ".cjs" }, ...options }),
+    ),
+  );
   chmodSync(`${staging}/cooper.cjs`, 0o755);
   copyFileSync(`${root}scripts/core-loader.cjs`, `${staging}/core.cjs`);
   execFileSync(process.execPath, [`${root}scripts/warm-core.cjs`, staging], { stdio: "inherit" });
@@ -81,7 +99,9 @@ async function buildLibrary() {
 
 function buildTypes() {
   const tsc = `${root}node_modules/typescript/bin/tsc`;
-  execFileSync(process.execPath, [tsc, "-p", `${root}tsconfig.types.json`, "--outDir", `${staging}/types`], { stdio: "inherit" });
+  execFileSync(process.execPath, [tsc, "-p", `${root}tsconfig.types.json`, "--outDir", `${staging}/types`], {
+    stdio: "inherit",
+  });
 }
 
 rmSync(staging, { recursive: true, force: true });

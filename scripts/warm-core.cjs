@@ -16,9 +16,13 @@ script.runInThisContext()(core.exports, local, core, join(dist, "core.cjs"), dis
 async function warm() {
   const scratch = mkdtempSync(join(tmpdir(), "cooper-warm-"));
   try {
-    writeFileSync(join(scratch, "Containerfile"), 'FROM scratch\nCOPY Containerfile /\nENV A=1\nCMD ["/bin/sh"]\n');
+    writeFileSync(
+      join(scratch, "Containerfile"),
+      'FROM scratch\nCOPY Containerfile /\nENV A=1\nCMD ["/bin/sh"]\n',
+    );
     const cooper = await core.exports.openCooper({ root: join(scratch, "root") });
-    for (let i = 0; i < 2; i += 1) await cooper.build({ contextDir: scratch, tags: ["warm"], onEvent: () => {} });
+    for (let i = 0; i < 2; i += 1)
+      await cooper.build({ contextDir: scratch, tags: ["warm"], onEvent: () => {} });
     await cooper[Symbol.asyncDispose ?? Symbol.for("Symbol.asyncDispose")]();
   } finally {
     rmSync(scratch, { recursive: true, force: true });
