@@ -36,8 +36,7 @@ const EXCERPT_WIDTH = 120;
  * Tabs become single spaces so that the caret stands where it should; control characters are shown as `?`.
  */
 export function excerpt(source: SourceText, span: Span): string {
-  const lineStart = source.text.lastIndexOf("\n", Math.max(0, span.start - 1)) + 1;
-  const begin = source.text[span.start - 1] === "\n" ? span.start : lineStart;
+  const begin = span.start === 0 ? 0 : source.text.lastIndexOf("\n", span.start - 1) + 1;
   const newline = source.text.indexOf("\n", begin);
   const line = source.text.slice(begin, newline < 0 ? undefined : newline);
   const column = span.start - begin;

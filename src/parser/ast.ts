@@ -1,0 +1,120 @@
+import type { Diagnostic, Span } from "../source.js";
+
+/** A piece of text as written: not expanded, quotes and escapes kept. Of a JSON array: the string, decoded. */
+export interface Word {
+  readonly text: string;
+  readonly span: Span;
+}
+
+export interface Flag {
+  /** Without the leading dashes. */
+  readonly name: string;
+  /** Not expanded, but without its quotes and escapes. Missing for `--name` without `=`. */
+  readonly value?: string;
+  readonly span: Span;
+}
+
+/** A here-document. Source: reference BuildKit frontend 1.4, "Here-Documents". */
+export interface Heredoc {
+  /** The delimiter, quotes removed: the file's name in COPY and ADD. */
+  readonly name: string;
+  readonly body: string;
+  /** False when the delimiter was quoted. */
+  readonly expand: boolean;
+  /** True for `<<-`: leading tabs are already stripped from `body`. */
+  readonly chomp: boolean;
+  /** Text of the opener as written, e.g. `3<<-"EOF"`. */
+  readonly opener: string;
+  readonly span: Span;
+}
+
+/** Text in shell form has its continuation lines joined, comment lines dropped; leading and trailing blanks trimmed. */
+export type Command =
+  | { readonly form: "exec"; readonly argv: readonly string[] }
+  | { readonly form: "shell"; readonly text: string };
+
+interface Base {
+  readonly span: Span;
+  /** The instruction on one line, continuations joined, keyword as written; of a heredoc only the opener line. For STEP lines. */
+  readonly text: string;
+  readonly flags: readonly Flag[];
+  /** Comment lines directly above, without `#`. */
+  readonly comments: readonly string[];
+  readonly heredocs: readonly Heredoc[];
+}
+
+export interface FromInstruction extends Base {
+  readonly kind: "FROM";
+  readonly image: Word;
+  readonly alias?: Word;
+}
+export interface RunInstruction extends Base {
+  readonly kind: "RUN";
+  readonly command: Command;
+}
+export interface CommandInstruction extends Base {
+  readonly kind: "CMD" | "ENTRYPOINT";
+  readonly command: Command;
+}
+export interface CopyInstruction extends Base {
+  readonly kind: "COPY" | "ADD";
+  /** Heredoc openers are not among them: they stand in `heredocs` and are copied after the sources. */
+  readonly sources: readonly Word[];
+  readonly destination: Word;
+}
+export interface PairsInstruction extends Base {
+  readonly kind: "ENV" | "LABEL";
+  readonly pairs: readonly { readonly key: Word; readonly value: Word }[];
+  /** `ENV name rest of the line`. */
+  readonly legacy: boolean;
+}
+export interface ArgInstruction extends Base {
+  readonly kind: "ARG";
+  readonly args: readonly { readonly name: string; readonly default?: Word; readonly span: Span }[];
+}
+/** One raw string that the builder expands. */
+export interface TextInstruction extends Base {
+  readonly kind: "WORKDIR" | "USER" | "STOPSIGNAL" | "MAINTAINER";
+  readonly value: Word;
+}
+export interface ListInstruction extends Base {
+  readonly kind: "EXPOSE" | "VOLUME";
+  readonly words: readonly Word[];
+}
+export interface ShellInstruction extends Base {
+  readonly kind: "SHELL";
+  readonly argv: readonly string[];
+}
+export interface HealthcheckInstruction extends Base {
+  readonly kind: "HEALTHCHECK";
+  /** Missing for `HEALTHCHECK NONE`. Durations and counts in `flags` are checked: see `parseDuration`. */
+  readonly command?: Command;
+}
+export interface OnbuildInstruction extends Base {
+  readonly kind: "ONBUILD";
+  /** The trigger's text (with heredoc bodies), as it is kept in the config. */
+  readonly trigger: string;
+  /** With the heredocs and flags of its own; those of the ONBUILD itself are empty. Never FROM, ONBUILD or MAINTAINER. */
+  readonly instruction: Instruction;
+}
+
+export type Instruction =
+  | FromInstruction
+  | RunInstruction
+  | CommandInstruction
+  | CopyInstruction
+  | PairsInstruction
+  | ArgInstruction
+  | TextInstruction
+  | ListInstruction
+  | ShellInstruction
+  | HealthcheckInstruction
+  | OnbuildInstruction;
+
+/** A parsed Containerfile. Plain JSON data: it is cached on disk by the digest of the text. */
+export interface Containerfile {
+  readonly escape: "\\" | "`";
+  readonly directives: readonly { readonly name: string; readonly value: string; readonly span: Span }[];
+  readonly instructions: readonly Instruction[];
+  readonly warnings: readonly Diagnostic[];
+}

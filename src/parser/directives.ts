@@ -1,0 +1,72 @@
+import type { Span } from "../source.js";
+import { type Escape, skipBlanks, trimEnd } from "./characters.js";
+import { type Findings, quoted } from "./diagnostics.js";
+import type { LineTable } from "./line-table.js";
+
+/** A parser directive as written: `# name=value`, the name in lower case. */
+export interface Directive {
+  readonly name: string;
+  readonly value: string;
+  readonly span: Span;
+}
+
+/** What the comment lines at the top of a file say about the file. */
+export interface Directives {
+  readonly escape: Escape;
+  readonly directives: readonly Directive[];
+  /** The first line that is no directive. */
+  readonly nextLine: number;
+}
+
+const NAMES = ["syntax", "escape", "check"];
+
+/**
+ * Reads the directives: they stand before anything else, and the first line that is none ends them.
+ * `syntax` and `check` are noted and never acted on: a build must not fetch a parser that a file names.
+ * Source: Dockerfile reference, "Parser directives".
+ */
+export function readDirectives(lines: LineTable, findings: Findings): Directives {
+  const directives: Directive[] = [];
+  let escape: Escape = "\\";
+  let line = 0;
+  for (; line < lines.count; line++) {
+    const found = directiveAt(lines, line);
+    if (!found || found.value === "") break;
+    if (directives.some((known) => known.name === found.name)) {
+      findings.error("DuplicateDirective", `the parser directive "${found.name}" is given twice`, found.span);
+    }
+    directives.push(found);
+    if (found.name !== "escape") continue;
+    if (found.value === "\\" || found.value === "`") escape = found.value;
+    else findings.error("InvalidEscape", `escape is ${quoted(found.value)}, it must be \\ or \``, found.span);
+  }
+  warnOfLateDirectives(lines, line, findings);
+  return { escape, directives, nextLine: line };
+}
+
+/** A directive that is only a comment, since it has no value or stands too late, would silently change what the file means. */
+function warnOfLateDirectives(lines: LineTable, from: number, findings: Findings): void {
+  for (let line = from; line < lines.count; line++) {
+    const first = skipBlanks(lines.text, lines.start(line), lines.end(line));
+    if (first === lines.end(line)) continue;
+    if (lines.text[first] !== "#") return;
+    const found = directiveAt(lines, line);
+    if (!found || found.name === "syntax") continue;
+    const reason = found.value === "" ? "it has no value" : "it does not stand at the top of the file";
+    findings.warning("IgnoredDirective", `"# ${found.name}=" is only a comment: ${reason}`, found.span);
+  }
+}
+
+function directiveAt(lines: LineTable, line: number): Directive | undefined {
+  const { text } = lines;
+  const end = trimEnd(text, lines.start(line), lines.end(line));
+  const hash = skipBlanks(text, lines.start(line), end);
+  if (text[hash] !== "#") return undefined;
+  const nameAt = skipBlanks(text, hash + 1, end);
+  const equals = text.slice(nameAt, Math.min(end, nameAt + 64)).indexOf("=") + nameAt;
+  if (equals < nameAt) return undefined;
+  const name = text.slice(nameAt, trimEnd(text, nameAt, equals)).toLowerCase();
+  if (!NAMES.includes(name)) return undefined;
+  const value = text.slice(skipBlanks(text, equals + 1, end), end);
+  return { name, value, span: lines.span(hash, end) };
+}

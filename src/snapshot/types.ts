@@ -1,0 +1,63 @@
+import type { Readable } from "node:stream";
+import type { BytePath, FileTree, LayerFacts, OpenFile, TreeEntry } from "../fs/index.js";
+import type { Compression, Descriptor, DiffId } from "../image/index.js";
+
+/** The system calls on trees that Node lacks; runtime/syscalls.ts has them. Paths are byte strings (latin1). All throw errors with an errno `code`. */
+export interface TreeSyscalls {
+  /** Without following links; only names and values of this one object. Empty map when there are none or the file system has none. */
+  xattrs(path: string): ReadonlyMap<string, Buffer>;
+  setXattr(path: string, name: string, value: Buffer): void;
+  makeNode(
+    path: string,
+    type: "char" | "block" | "fifo" | "socket",
+    mode: number,
+    device: { readonly major: number; readonly minor: number },
+  ): void;
+  /** Sets atime and mtime exactly, without following links. */
+  setTime(path: string, mtimeNs: bigint): void;
+}
+
+export interface LayerInfo extends LayerFacts {
+  readonly diffId: DiffId;
+}
+
+/** One change that a layer makes to what is below it, in the order of its tar. */
+export type Change =
+  | {
+      readonly kind: "add";
+      readonly entry: TreeEntry;
+      /** For regular files only; called once, closed by the reader. */ readonly content?: () =>
+        OpenFile | Uint8Array;
+    }
+  | { readonly kind: "whiteout"; readonly path: BytePath }
+  | { readonly kind: "opaque"; readonly path: BytePath };
+
+/** A stack of layers ready to be an overlay mount. Pure description: the mount itself is made by runtime/. */
+export interface PreparedRootfs extends AsyncDisposable {
+  /** Existing directories, topmost first; may hold one directory twice never, and be empty for `scratch`. */
+  readonly lowerDirs: readonly string[];
+  readonly upperDir: string;
+  readonly workDir: string;
+}
+
+export interface Snapshotter {
+  /** The root file system of a stack (oldest first), read without a mount. The caller disposes it. */
+  view(diffIds: readonly DiffId[]): Promise<FileTree & Disposable>;
+  /** Makes missing trees (several at once) and an empty upper directory that looks like the stack's root. */
+  prepare(diffIds: readonly DiffId[], signal?: AbortSignal): Promise<PreparedRootfs>;
+  /** Reads the upper directory once, computes its DiffId, renames it to the layer's tree. Throws `no-space`, `io`. */
+  commit(rootfs: PreparedRootfs): Promise<LayerInfo>;
+  /** Writes changes as a tar: one pass of read, hash, write. Entries must come sorted, parents first. */
+  write(changes: Iterable<Change>, signal?: AbortSignal): Promise<LayerInfo>;
+  /** The entries of an archive file (tar, plain or gzip/bzip2/xz/zstd), guarded (hazards L01-L22), content spooled to the staged file system. */
+  readArchive(file: OpenFile, name: string, signal?: AbortSignal): AsyncIterable<Change>;
+  /** True when the first bytes are those of an archive that ADD unpacks. */
+  isArchive(file: OpenFile): boolean;
+  /** Reads a stored blob to its end, checks that its uncompressed digest is `diffId` (`corrupt`), and registers the layer. */
+  register(blob: Descriptor, diffId: DiffId, signal?: AbortSignal): Promise<LayerInfo>;
+  /** The layer's tar, the same bytes every time. */
+  tar(diffId: DiffId): Readable;
+  /** A blob of the layer in this compression, made if there is none, remembered. */
+  compressed(diffId: DiffId, compression: Compression, signal?: AbortSignal): Promise<Descriptor>;
+  info(diffId: DiffId): LayerInfo | undefined;
+}

@@ -1,0 +1,55 @@
+import { describe, expect, test } from "vitest";
+import { treeSyscalls } from "../../src/runtime/index.js";
+import { createLayerIndex } from "../../src/snapshot/layer-index.js";
+import { createTarParser } from "../../src/snapshot/tar-parser.js";
+import { openRoom } from "../snapshot/room.js";
+import { forgeMember, forgePax } from "../support/tar-forge.js";
+
+/** Parses a tar of `count` members and returns how many names the index walked through: a cost that no machine's mood changes. */
+function index(members: Iterable<Buffer>): number {
+  const found = createLayerIndex("layer");
+  const parser = createTarParser({ member: (member) => void found.add(member) }, "layer");
+  for (const member of members) parser.push(member);
+  parser.end();
+  return (found.facts(0).implicitDirs ?? []).length;
+}
+
+describe("L18: floods", () => {
+  test("a hundred thousand opaque markers in deep directories", () => {
+    const deep = "d/".repeat(500);
+    function* members(): Generator<Buffer> {
+      for (let i = 0; i < 100_000; i += 1)
+        yield Buffer.concat([
+          forgePax({ path: `${deep}e${i % 100}/.wh..wh..opq` }),
+          forgeMember({ name: "x" }),
+        ]);
+    }
+    expect(index(members())).toBe(601);
+  });
+
+  test("two hundred thousand files, and links to one file, become a tree", async () => {
+    await using room = openRoom({ parent: "/dev/shm" });
+    const parts: Buffer[] = [forgeMember({ name: "one", content: "1" })];
+    for (let i = 0; i < 20_000; i += 1)
+      parts.push(forgeMember({ name: `l/${i}`, type: "1", linkName: "one" }));
+    for (let i = 0; i < 60_000; i += 1) parts.push(forgeMember({ name: `f/${i % 100}/${i}` }));
+    const { diffId } = await room.pull(Buffer.concat(parts));
+    const tree = await room.tree(diffId);
+    const { nlink } = (await import("node:fs")).statSync(`${tree}/one`);
+    expect(nlink).toBe(20_001);
+    expect(treeSyscalls().xattrs(`${tree}/one`).size).toBe(0);
+  });
+
+  test("a directory that is replaced again and again costs each of its files once", async () => {
+    await using room = openRoom();
+    const parts: Buffer[] = [];
+    for (let round = 0; round < 50; round += 1) {
+      for (let i = 0; i < 50; i += 1) parts.push(forgeMember({ name: `d/${i}` }));
+      parts.push(forgeMember({ name: "d", content: String(round) }));
+      parts.push(forgeMember({ name: "d/" }));
+    }
+    const { diffId } = await room.pull(Buffer.concat(parts));
+    const tree = await room.tree(diffId);
+    expect((await import("node:fs")).readdirSync(`${tree}/d`)).toEqual([]);
+  });
+});

@@ -1,0 +1,77 @@
+import { describe, expect, test } from "vitest";
+import type { BytePath } from "../../src/fs/index.js";
+import { accepted, attack, refused } from "../snapshot/hostile.js";
+import { openRoom } from "../snapshot/room.js";
+import { forgeTar } from "../support/tar-forge.js";
+
+describe("L21: names that mean something elsewhere", () => {
+  test.each(["C:..\\x", "a\\..\\x", "\\\\host\\share", "con", "x:stream", "..\\..\\x"])(
+    "%s is a plain name",
+    async (name) => {
+      const { layer, archive } = await attack(() => forgeTar([{ name, content: "x" }]));
+      expect(accepted(layer)).toEqual([name]);
+      expect(accepted(archive)).toEqual([name]);
+    },
+  );
+});
+
+describe("L22: names, owners and times at the edges", () => {
+  test("a name of 255 bytes is kept, one of 256 refused by name", async () => {
+    const long = (length: number): Buffer =>
+      forgeTar([{ name: "x", pax: { path: `d/${"n".repeat(length)}` } }]);
+    expect(accepted((await attack(() => long(255))).layer)).toEqual(["d/", `d/${"n".repeat(255)}`]);
+    const { layer, archive } = await attack(() => long(256));
+    expect(refused(layer).error).toContain("longer than 255 bytes");
+    expect(refused(archive).code).toBe("corrupt");
+  });
+
+  test("a tree too deep for anything is refused", async () => {
+    const { layer, archive } = await attack(() =>
+      forgeTar([{ name: "x", pax: { path: "d/".repeat(400_000) } }]),
+    );
+    expect(refused(layer).error).toContain("nested deeper");
+    expect(refused(archive).code).toBe("corrupt");
+  });
+
+  test("empty names and file names with a slash at their end", async () => {
+    expect(refused((await attack(() => forgeTar([{ name: "" }]))).layer).error).toContain("without a name");
+    expect(accepted((await attack(() => forgeTar([{ name: "d/", type: "0" }]))).layer)).toEqual(["d/"]);
+    expect(
+      refused((await attack(() => forgeTar([{ name: "d/", type: "0", content: "x" }]))).layer).code,
+    ).toBe("corrupt");
+    expect(
+      accepted((await attack(() => forgeTar([{ name: "l/", type: "2", linkName: "x" }]))).layer),
+    ).toEqual(["l@"]);
+  });
+
+  test("a file where a directory is needed", async () => {
+    const { layer } = await attack(() => forgeTar([{ name: "a" }, { name: "a/b" }]));
+    expect(refused(layer).error).toContain('lies in "a", which is no directory');
+  });
+
+  test("owners up to 2^32-2 and times far away are kept", async () => {
+    await using room = openRoom({ parent: "/dev/shm" });
+    const { diffId } = await room.pull(
+      forgeTar([
+        { name: "a", pax: { uid: "4294967294", gid: "4294967294", mtime: "-1" } },
+        { name: "b", pax: { mtime: "1099511627776.000000001" } },
+        {
+          name: "c",
+          patch: {
+            108: Buffer.from("80000000fffffffe", "hex"),
+            136: Buffer.from("ffffffffffffffffffffff9c", "hex"),
+          },
+        },
+      ]),
+    );
+    await room.tree(diffId);
+    using view = await room.snapshots.view([diffId]);
+    expect(view.lstat("a" as BytePath)).toMatchObject({
+      uid: 4_294_967_294,
+      gid: 4_294_967_294,
+      mtimeNs: -1_000_000_000n,
+    });
+    expect(view.lstat("b" as BytePath)?.mtimeNs).toBe(1_099_511_627_776_000_000_001n);
+    expect(view.lstat("c" as BytePath)).toMatchObject({ uid: 4_294_967_294, mtimeNs: -100_000_000_000n });
+  });
+});

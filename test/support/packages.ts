@@ -1,0 +1,85 @@
+import { execFileSync } from "node:child_process";
+import { accessSync, constants, readFileSync } from "node:fs";
+import { describe, test } from "vitest";
+
+/**
+ * What a test needs from the machine: a program (a key of packages.json), or one of
+ * `root` (effective user id 0), `mounts` (a private mount namespace with a tmpfs in it works),
+ * `apt` (the machine has apt sources to make a Debian base from).
+ */
+export type Need = string;
+
+const packages: Readonly<Record<string, string>> = JSON.parse(
+  readFileSync(new URL("packages.json", import.meta.url), "utf8"),
+) as Record<string, string>;
+
+// /usr/sbin is not on an ordinary user's PATH, and some of the programs live there.
+const directories = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
+
+function isExecutable(path: string): boolean {
+  try {
+    accessSync(path, constants.X_OK);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+function succeeds(command: string, args: readonly string[]): boolean {
+  try {
+    execFileSync(command, args, { stdio: "ignore" });
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+const conditions: Readonly<Record<string, { readonly met: () => boolean; readonly wanted: string }>> = {
+  root: { met: () => process.geteuid?.() === 0, wanted: "the root user" },
+  mounts: {
+    met: () => succeeds("unshare", ["--mount", "sh", "-c", "mount -t tmpfs none /mnt"]),
+    wanted: "the right to mount (CAP_SYS_ADMIN)",
+  },
+  apt: { met: () => isExecutable("/usr/bin/apt-get"), wanted: "a Debian machine with apt sources" },
+};
+
+/** Where a program is, or undefined. */
+export function programPath(name: string): string | undefined {
+  return directories.map((directory) => `${directory}/${name}`).find(isExecutable);
+}
+
+/** The needs that this machine does not meet, each as a phrase a reader can act on; [] when all are met. */
+export function unmet(needs: readonly Need[]): readonly string[] {
+  return needs.flatMap((need) => {
+    const condition = conditions[need];
+    if (condition !== undefined) return condition.met() ? [] : [condition.wanted];
+    const name = packages[need];
+    if (name === undefined) throw new Error(`test/support/packages.json does not know ${need}`);
+    return programPath(need) === undefined ? [`${need} (Debian package ${name})`] : [];
+  });
+}
+
+/** The title as it is shown: with what is missing, said aloud at once, where something is. */
+function announced(title: string, wanted: readonly string[]): string {
+  if (wanted.length === 0) return title;
+  const full = `${title} (not run: this machine lacks ${wanted.join(", ")})`;
+  process.stderr.write(`NOT RUN: ${full}\n`);
+  return full;
+}
+
+/** `describe`, for tests that need programs or rights: where some are missing, says so aloud and in the title, and skips. */
+export function describeWith(needs: readonly Need[], title: string, body: () => void): void {
+  const wanted = unmet(needs);
+  describe.skipIf(wanted.length > 0)(announced(title, wanted), body);
+}
+
+/** `test`, in the same way. `timeout` in ms. */
+export function testWith(
+  needs: readonly Need[],
+  title: string,
+  body: () => Promise<void> | void,
+  timeout?: number,
+): void {
+  const wanted = unmet(needs);
+  test.skipIf(wanted.length > 0)(announced(title, wanted), body, timeout);
+}
