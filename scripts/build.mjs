@@ -55,6 +55,10 @@ const CORE = `export * from "./src/cli/commands/all.js";
 export { openCooper } from "./src/index.js";
 export { serveEngine } from "./src/api/index.js";`;
 
+// As Node does for a CommonJS module, core.cjs takes all of `module.exports` for the default export: then it must be that.
+const DEFAULT_IS_MODULE =
+  "if(module.exports.__esModule&&module.exports.default)module.exports=Object.assign(module.exports.default,module.exports);";
+
 async function buildCommand() {
   const builds = [
     {
@@ -72,7 +76,10 @@ async function buildCommand() {
       plugins: [elsewhere(/\/api\/index\.js$/, () => "./core.cjs")],
     },
     { entryPoints: { "sandbox-child": "src/runtime/child.ts" } },
-    { entryPoints: Object.fromEntries(packages.map((name) => [`lib/${name}`, name])) },
+    {
+      entryPoints: Object.fromEntries(packages.map((name) => [`lib/${name}`, name])),
+      footer: { js: DEFAULT_IS_MODULE },
+    },
   ];
   await Promise.all(
     builds.map((options) =>
@@ -84,11 +91,34 @@ async function buildCommand() {
   execFileSync(process.execPath, [`${root}scripts/warm-core.cjs`, staging], { stdio: "inherit" });
 }
 
+/**
+ * esbuild's ES modules give a CommonJS package that is imported dynamically a default export only, where Node itself
+ * finds its names; a module in between gives them back.
+ */
+const namedExports = {
+  name: "named-exports",
+  setup({ onResolve, onLoad }) {
+    onResolve({ filter: /^(?:tar-stream|undici)$/ }, ({ path, kind }) =>
+      kind === "dynamic-import" ? { path, namespace: "named-exports" } : undefined,
+    );
+    onLoad({ filter: /./, namespace: "named-exports" }, async ({ path }) => {
+      const names = Object.keys(await import(path)).filter(
+        (name) => name !== "default" && /^[a-z]\w*$/i.test(name),
+      );
+      return {
+        contents: `import cjs from "${path}"; export const { ${names.join(", ")} } = cjs;`,
+        resolveDir: root,
+      };
+    });
+  },
+};
+
 async function buildLibrary() {
   await build({
     ...common,
     format: "esm",
     splitting: true,
+    plugins: [namedExports],
     entryPoints: { index: "src/index.ts" },
     outdir: staging,
     chunkNames: "esm/[name]-[hash]",
