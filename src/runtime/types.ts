@@ -48,6 +48,6 @@ export interface Sandbox extends AsyncDisposable {
    * a result, not an error. Throws `aborted` (the process tree is dead by then), `sandbox` (the kernel refused something: which call, errno).
    */
   run(plan: SandboxPlan, options: RunOptions): Promise<ExitStatus>;
-  /** Starts the helper of the next `run` ahead of time; at most a few wait, each costs about 45 MB until used or disposed. */
+  /** Starts the helper of the next `run` ahead of time; at most a few wait, each costs about 60 MB until this is disposed. */
   prewarm(network: "host" | "none"): void;
 }
