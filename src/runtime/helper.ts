@@ -1,3 +1,4 @@
+import type { ChildProcess } from "node:child_process";
 import type { Socket } from "node:net";
 import { CooperError } from "../errors.js";
 import type { HelperMessage, HelperRequest } from "./helper-plan.js";
@@ -8,6 +9,9 @@ const HOST_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:
 
 /** Binds Node over itself, read-only, then becomes it; see seal.ts, which also serves where this fails. */
 const SEAL = 'mount -o bind,ro -- "$0" "$0" 2>/dev/null; exec "$0" "$@"';
+
+/** How long a starting helper may take to see the end of its input. */
+const UNREADY_MS = 1500;
 
 /** A helper process (child.ts) as the driver sees it. */
 export interface Helper {
@@ -86,12 +90,26 @@ export function startHelper(childPath: string): Helper {
     hold,
     stop: async () => {
       hold(true);
+      if (!alive) return;
       // Killing the helper itself lets `unshare` outlive the whole tree, so that its end is the tree's.
-      if (alive && pid !== undefined) killQuietly(pid);
-      else if (alive) child.kill("SIGKILL");
+      if (pid !== undefined) killQuietly(pid);
+      else endUnready(child, control, complaints);
       await ended;
     },
   };
+}
+
+/**
+ * Ends a helper that has not said its pid yet. Killing its launcher could fall between the launcher's fork and the moment
+ * from which the fork dies with it, and an orphan would keep our pipes open for ever: so the end of its input ends it.
+ */
+function endUnready(child: ChildProcess, control: Socket, complaints: Socket): void {
+  control.end();
+  const timer = setTimeout(() => {
+    child.kill("SIGKILL");
+    complaints.destroy();
+  }, UNREADY_MS);
+  child.once("close", () => clearTimeout(timer));
 }
 
 function died(said: string): string {

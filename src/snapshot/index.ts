@@ -11,8 +11,9 @@
  * It describes mounts and never makes one, runs no program but the host's decompressors, and refuses what it cannot keep.
  *
  * The tar codec is our own. tar-stream (3.2.2) decodes names and extended headers as UTF-8, which destroys capabilities
- * (binary attributes) and names of other bytes, reads on after the end marker, holds headers of any size in memory, and
- * took two to three times as long for the same archive; the tests use it as a second opinion on what we write.
+ * (binary attributes) and names of other bytes; it reads on after the end marker, ends the process on a truncated tar
+ * unless every entry is guarded, and took 1.9 to 4.7 times as long for the same archive (four runs, both hashing, on a
+ * busy machine). The tests use it as a second opinion on what we write.
  */
 export * from "./types.js";
 export { openSnapshotter } from "./snapshotter.js";

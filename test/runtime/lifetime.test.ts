@@ -13,6 +13,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasCode } from "../../src/errors.js";
 import { openSandbox } from "../../src/runtime/index.js";
+import { testWith } from "../support/packages.js";
 import type { Bench } from "./support.js";
 import { bundleProgram, busyboxRoot, childPath, exited, openBench } from "./support.js";
 
@@ -230,3 +231,48 @@ describe("when the helper cannot start", () => {
     }
   });
 });
+
+testWith(
+  ["strace"],
+  "a sandbox that is closed between its launcher's fork and the fork's tie to it ends all the same",
+  async () => {
+    const dir = mkdtempSync(join(tmpdir(), "cooper-runtime-"));
+    const program = await bundleProgram(
+      dir,
+      `import { openSandbox } from "./src/runtime/index.js";
+    const sandbox = openSandbox(${JSON.stringify({ childPath, scratchDir: dir, userNamespace: false })});
+    sandbox.prewarm("host");
+    setTimeout(async () => {
+      await sandbox[Symbol.asyncDispose]();
+      console.log("closed");
+    }, 2600);`,
+    );
+    // Every prctl takes 0.4 s: the six of setpriv are over by then, the one of the fork of unshare is not.
+    const slow = [
+      "-f",
+      "-qq",
+      "-o",
+      "/dev/null",
+      "-e",
+      "trace=prctl",
+      "-e",
+      "inject=prctl:delay_enter=400000",
+    ];
+    const child = spawn("strace", [...slow, process.execPath, program], {
+      stdio: ["ignore", "pipe", "inherit"],
+      timeout: 30_000,
+    });
+    const said: string[] = [];
+    child.stdout.setEncoding("utf8").on("data", (text: string) => said.push(text));
+    const status = await new Promise((resolve) =>
+      child.once("exit", (code, signal) => resolve(code ?? signal)),
+    );
+    try {
+      expect(said.join("")).toBe("closed\n");
+      expect(status).toBe(0);
+      expect(processesWith(dir)).toEqual([]);
+    } finally {
+      rmSync(dir, { recursive: true });
+    }
+  },
+);
