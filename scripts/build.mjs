@@ -11,6 +11,7 @@ import { build } from "esbuild";
 const root = fileURLToPath(new URL("..", import.meta.url));
 const dist = `${root}dist`;
 const staging = `${root}dist.${process.pid}`;
+const old = `${staging}.old`;
 const { version, dependencies } = JSON.parse(readFileSync(`${root}package.json`, "utf8"));
 
 /** Found through node_modules: it ships machine code beside its own script. */
@@ -140,8 +141,9 @@ try {
   await buildLibrary();
   if (!process.argv.includes("--fast")) buildTypes();
   else if (existsSync(`${dist}/types`)) renameSync(`${dist}/types`, `${staging}/types`);
-  rmSync(dist, { recursive: true, force: true });
+  // What is running keeps its files until it has ended, or nearly so: the old directory goes only when the new one stands.
+  if (existsSync(dist)) renameSync(dist, old);
   renameSync(staging, dist);
 } finally {
-  rmSync(staging, { recursive: true, force: true });
+  for (const left of [staging, old]) rmSync(left, { recursive: true, force: true });
 }
