@@ -19,4 +19,3 @@ export type { RootlessCommand } from "./rootless.js";
 export { openSandbox } from "./sandbox.js";
 export type { SandboxOptions } from "./sandbox.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";
-export type { TreeCalls } from "./tree-syscalls.js";

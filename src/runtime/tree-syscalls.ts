@@ -1,17 +1,5 @@
+import type { TreeSyscalls } from "../fs/index.js";
 import { AT_FDCWD, cBytes, errnoName, syscall, syscallError, trySyscall } from "./syscalls.js";
-
-/** The system calls on trees that Node lacks. Paths are byte strings (one character per byte); links are not followed. Errors carry an errno `code`. */
-export interface TreeCalls {
-  xattrs(path: string): ReadonlyMap<string, Buffer>;
-  setXattr(path: string, name: string, value: Buffer): void;
-  makeNode(
-    path: string,
-    type: "char" | "block" | "fifo" | "socket",
-    mode: number,
-    device: { readonly major: number; readonly minor: number },
-  ): void;
-  setTime(path: string, mtimeNs: bigint): void;
-}
 
 const NONE: ReadonlyMap<string, Buffer> = new Map();
 const ENODATA = -61;
@@ -23,7 +11,7 @@ const TYPES = { char: 0o020000, block: 0o060000, fifo: 0o010000, socket: 0o14000
 const AT_SYMLINK_NOFOLLOW = 0x100;
 
 /** Loads the library at the first call of one of its functions. */
-export function treeSyscalls(): TreeCalls {
+export function treeSyscalls(): TreeSyscalls {
   return { xattrs: readXattrs, setXattr, makeNode, setTime };
 }
 

@@ -13,10 +13,9 @@ import {
 } from "node:fs";
 import { errnoOf } from "../errors.js";
 import { fsPath } from "../fs/index.js";
-import type { EntryType, TreeEntry } from "../fs/index.js";
+import type { EntryType, TreeEntry, TreeSyscalls } from "../fs/index.js";
 import type { Inode } from "./inode.js";
 import { STAND_IN } from "./layer-names.js";
-import type { TreeSyscalls } from "./types.js";
 
 const NS = 1_000_000_000n;
 /** Node passes times as doubles; whole seconds in this range arrive exactly. */

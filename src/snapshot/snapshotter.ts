@@ -1,5 +1,5 @@
 import type { Compression, Descriptor, DiffId } from "../image/index.js";
-import type { LayerHome } from "../fs/index.js";
+import type { LayerHome, TreeSyscalls } from "../fs/index.js";
 import { isArchive, readArchive } from "./archive.js";
 import { makeBlob, readable } from "./compress.js";
 import { createLayerIndex } from "./layer-index.js";
@@ -11,7 +11,7 @@ import { diffHash, pump, spaceGuard } from "./pump.js";
 import { commitRootfs, distinctLayers, prepareRootfs } from "./rootfs.js";
 import { createTarParser } from "./tar-parser.js";
 import { writeTar } from "./tar-writer.js";
-import type { Change, LayerInfo, Snapshotter, TreeSyscalls } from "./types.js";
+import type { Change, LayerInfo, Snapshotter } from "./types.js";
 import { openStackView } from "./view.js";
 
 export interface SnapshotterOptions {
