@@ -2,17 +2,20 @@ import { join, resolve } from "node:path";
 import type { BuildEngine, BuildPlan } from "../builder/index.js";
 import { makePlan, parseCached, readContainerfile, runPlan } from "../builder/index.js";
 import type { BuildContext } from "../context/index.js";
-import { openContext, readIgnoreFile } from "../context/index.js";
 import type { BuildOptions, BuildResult } from "../cooper.js";
-import { CooperError } from "../errors.js";
+import { CooperError, hasCode, ioError } from "../errors.js";
 import type { CooperEvent } from "../events.js";
 import type { FullReference } from "../image/index.js";
 import { formatReference, hostPlatform, localName, parseReference } from "../image/index.js";
-import { readXattrs } from "../runtime/index.js";
+import { sourceText } from "../parser/index.js";
 import type { StoredImage } from "../store/index.js";
+import { lazyContext } from "./lazy-context.js";
+import type { Leases } from "./leases.js";
+import { openLeases } from "./leases.js";
 import { limiter } from "./limiter.js";
 import { findImage } from "./pull.js";
 import type { Workshop } from "./workshop.js";
+import { hasSingleId } from "./workshop.js";
 
 /** Thrown where an unprivileged process meets work that needs a user namespace; never leaves api/. */
 export class NeedsPrivileges extends Error {}
@@ -22,16 +25,15 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
   const signal = options.signal ?? new AbortController().signal;
   const names = (options.tags ?? []).map((tag) => taggable(tag));
   const contextDir = resolve(options.contextDir);
-  const plan = await planOf(workshop, options, contextDir);
-  const context = lazyContext(workshop, contextDir);
+  const plan = await planOf(workshop, await withStdin(options), contextDir);
+  const context = lazyContext(workshop, contextDir, options.onEvent);
+  await using leases = openLeases(workshop.store);
   try {
-    const engine = engineOf(workshop, plan, options, context.get, signal);
-    const { image, steps } = await runPlan({
-      plan,
-      engine,
-      useCache: options.cache !== false,
-      names: names.map(formatReference),
-    });
+    const engine = engineOf(workshop, plan, options, { context: context.get, leases, signal });
+    const { image, steps } = await explained(
+      runPlan({ plan, engine, useCache: options.cache !== false, names: names.map(formatReference) }),
+    );
+    if (steps.built > 0) await context.hint();
     for (const output of options.outputs ?? []) {
       requirePrivileges(workshop);
       const { writeOutput } = await import("./output.js");
@@ -44,6 +46,42 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
     return { imageId: image.id, config: image.config, steps };
   } finally {
     context.close();
+  }
+}
+
+/** With the Containerfile's text when it comes from stdin, which can be read only once. */
+export async function withStdin(options: BuildOptions): Promise<BuildOptions> {
+  if (options.file !== "-" || options.containerfile !== undefined) return options;
+  const { name, text } = sourceText("stdin", await readStdin(options.signal));
+  return { ...options, file: name, containerfile: text };
+}
+
+/** Everything up to the end. Throws the signal's reason, `io`. */
+async function readStdin(signal: AbortSignal | undefined): Promise<Buffer> {
+  const [{ addAbortSignal }, { buffer }] = await Promise.all([
+    import("node:stream"),
+    import("node:stream/consumers"),
+  ]);
+  try {
+    signal?.throwIfAborted();
+    return await buffer(signal ? addAbortSignal(signal, process.stdin) : process.stdin);
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw ioError("read", "stdin", error);
+  }
+}
+
+/** A failed command says nothing of the user namespace, where `chown` gets but EINVAL. */
+async function explained<T>(work: Promise<T>): Promise<T> {
+  try {
+    return await work;
+  } catch (error) {
+    if (!hasCode(error, "run-failed") || !hasSingleId()) throw error;
+    const failed = error as CooperError;
+    const hint =
+      failed.hint ??
+      "if a chown, USER or apt-get failed: only one user id exists here; give the user more with usermod --add-subuids 100000-165535 --add-subgids 100000-165535";
+    throw Object.assign(failed, { hint });
   }
 }
 
@@ -85,55 +123,43 @@ async function planOf(workshop: Workshop, options: BuildOptions, contextDir: str
   });
 }
 
-/** The context, read only if a step wants it; its stat cache is saved at the end. */
-function lazyContext(
-  workshop: Workshop,
-  dir: string,
-): { readonly get: () => BuildContext; readonly close: () => void } {
-  let context: BuildContext | undefined;
-  const open = (): BuildContext =>
-    openContext({
-      dir,
-      ignore: readIgnoreFile(dir)?.patterns ?? [],
-      statCacheDir: join(workshop.root, "cache/stat"),
-      xattrs: readXattrs,
-      now: Date.now,
-    });
-  return {
-    get: () => (context ??= open()),
-    close: () => {
-      context?.saveStatCache();
-      context?.[Symbol.dispose]();
-    },
-  };
-}
-
 function engineOf(
   workshop: Workshop,
   plan: BuildPlan,
   options: BuildOptions,
-  context: () => BuildContext,
-  signal: AbortSignal,
+  work: {
+    readonly context: () => BuildContext;
+    readonly leases: Leases;
+    readonly signal: AbortSignal;
+  },
 ): BuildEngine {
+  const { context, leases, signal } = work;
   const bases = new Map<string, Promise<StoredImage>>();
   const baseImage = (name: string): Promise<StoredImage> => {
     const found =
-      bases.get(name) ?? findImage(workshop, name, options.pull ?? "missing", { ...options, signal });
+      bases.get(name) ??
+      findImage(workshop, name, options.pull ?? "missing", { ...options, signal }).then(leases.keep);
     bases.set(name, found);
     return found;
   };
   return {
-    store: workshop.store,
+    store: leases.store,
     snapshotter: workshop.snapshotter,
     cache: workshop.cache,
     context,
     sandbox: workshop.sandbox,
     baseImage,
     requirePrivileges: () => requirePrivileges(workshop),
-    prewarm: () => void workshop.sandbox().then((sandbox) => sandbox.prewarm("host")),
+    // What stands in its way is told by the RUN that needs it.
+    prewarm: () =>
+      void workshop
+        .sandbox()
+        .then((sandbox) => sandbox.prewarm("host"))
+        .catch(() => undefined),
     scratchDir: workshop.scratchDir,
     environment: process.env,
     now: Date.now,
+    // Returned, because an engine's listener may ask its caller to wait.
     emit: (event: CooperEvent) => options.onEvent?.(event),
     signal,
     limit: limiter(options.jobs, plan.stages.length),

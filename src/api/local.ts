@@ -1,5 +1,5 @@
 import type { BuildOptions, Cooper, RunImageOptions, TransferOptions } from "../cooper.js";
-import { CooperError } from "../errors.js";
+import { CooperError, hasCode } from "../errors.js";
 import { localName, parseReference } from "../image/index.js";
 import { build } from "./build.js";
 import { pullImage, registryOptions } from "./pull.js";
@@ -14,15 +14,17 @@ export function localCooper(workshop: Workshop): Cooper {
   const { store } = workshop;
   return {
     root: workshop.root,
-    build: (options: BuildOptions) => build(workshop, options),
-    pull: async (name, options = {}) => {
-      const image = await pullImage(workshop, parseReference(name), options);
-      return (await listing()).summarize(workshop, image);
-    },
-    push: async (nameOrId, destination, options = {}) => {
-      const { pushImage } = await import("./push.js");
-      return pushImage(workshop, nameOrId, destination, options);
-    },
+    build: (options: BuildOptions) => abortable(options.signal, () => build(workshop, options)),
+    pull: (name, options = {}) =>
+      abortable(options.signal, async () => {
+        const image = await pullImage(workshop, parseReference(name), options);
+        return (await listing()).summarize(workshop, image);
+      }),
+    push: (nameOrId, destination, options = {}) =>
+      abortable(options.signal, async () => {
+        const { pushImage } = await import("./push.js");
+        return pushImage(workshop, nameOrId, destination, options);
+      }),
     images: async (options = {}) => (await listing()).listImages(workshop, options.all === true),
     inspect: async (nameOrId) => (await listing()).inspectImage(workshop, nameOrId),
     history: async (nameOrId) => (await listing()).historyOf(workshop, nameOrId),
@@ -31,18 +33,33 @@ export function localCooper(workshop: Workshop): Cooper {
       const all = options.all === true ? store.images().map((image) => image.id) : namesOrIds;
       return store.remove(all, { force: options.force === true || options.all === true });
     },
-    save: async (namesOrIds, options) => (await archives()).saveNamed(workshop, namesOrIds, options),
-    load: async (source, options = {}) => (await archives()).loadImages(workshop, source, options.signal),
-    run: async (nameOrId, options: RunImageOptions & TransferOptions = {}) => {
-      const { runImage } = await import("./run.js");
-      return runImage(workshop, nameOrId, options);
-    },
+    save: (namesOrIds, options) =>
+      abortable(options.signal, async () => (await archives()).saveNamed(workshop, namesOrIds, options)),
+    load: (source, options = {}) =>
+      abortable(options.signal, async () => (await archives()).loadImages(workshop, source, options.signal)),
+    run: (nameOrId, options: RunImageOptions & TransferOptions = {}) =>
+      abortable(options.signal, async () => {
+        const { runImage } = await import("./run.js");
+        return runImage(workshop, nameOrId, options);
+      }),
     login: async (host, credentials, options = {}) =>
       (await workshop.registry()).login(host, credentials, registryOptions(options)),
     logout: async (host, options = {}) => (await workshop.registry()).logout(host, registryOptions(options)),
     loggedIn: async (host, options = {}) => (await workshop.registry()).whoIs(host, registryOptions(options)),
     [Symbol.asyncDispose]: () => workshop[Symbol.asyncDispose](),
   };
+}
+
+/** Whatever a room, Node or undici throws when the signal fires: for the caller it is one error, `aborted`. */
+async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise<T>): Promise<T> {
+  try {
+    signal?.throwIfAborted();
+    return await work();
+  } catch (error) {
+    const isAbort = error === signal?.reason || (error instanceof Error && error.name === "AbortError");
+    if (signal?.aborted !== true || !isAbort || hasCode(error, "aborted")) throw error;
+    throw new CooperError("aborted", "the operation was aborted", { cause: error, exitCode: 130 });
+  }
 }
 
 function tagImage(workshop: Workshop, nameOrId: string, names: readonly string[]): void {

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { BuildOptions, BuildResult, Cooper, OpenOptions } from "../cooper.js";
 import type { CooperEvent } from "../events.js";
-import { NeedsPrivileges } from "./build.js";
+import { NeedsPrivileges, withStdin } from "./build.js";
 import { localCooper } from "./local.js";
 import type { RemoteCall } from "./remote.js";
 import { defaultRoot, openWorkshop } from "./workshop.js";
@@ -44,7 +44,8 @@ function rootless(local: Cooper): Cooper {
 const LASTING: readonly CooperEvent["type"][] = ["pull-start", "transfer", "notice"];
 
 /** Tries without privileges first, saying nothing of its steps until it is known that all of them were cached. */
-async function rootlessBuild(local: Cooper, options: BuildOptions): Promise<BuildResult> {
+async function rootlessBuild(local: Cooper, given: BuildOptions): Promise<BuildResult> {
+  const options = await withStdin(given);
   const held: CooperEvent[] = [];
   const { onEvent } = options;
   const hold = (event: CooperEvent): void => {
@@ -61,9 +62,18 @@ async function rootlessBuild(local: Cooper, options: BuildOptions): Promise<Buil
       throw error;
     }
   }
+  const warned = new Set<string>();
+  for (const event of held) {
+    if (event.type !== "warning") continue;
+    warned.add(JSON.stringify(event));
+    onEvent?.(event);
+  }
   // Bases are stored by now: the engine need not ask the registry again.
   const again = {
     ...options,
+    onEvent: (event: CooperEvent) => {
+      if (event.type !== "warning" || !warned.has(JSON.stringify(event))) onEvent?.(event);
+    },
     ...(options.pull === "always" || options.pull === "newer" ? { pull: "missing" as const } : {}),
   };
   return (await callEngine({

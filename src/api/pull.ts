@@ -1,6 +1,6 @@
 import type { PullPolicy, TransferOptions } from "../cooper.js";
 import { CooperError, hasCode } from "../errors.js";
-import type { Reference } from "../image/index.js";
+import type { Descriptor, Reference } from "../image/index.js";
 import { formatReference, hostPlatform, localName, parseReference } from "../image/index.js";
 import type { FoundImage, RegistryOptions } from "../registry/index.js";
 import type { StoredImage } from "../store/index.js";
@@ -53,11 +53,17 @@ export async function pullImage(
   options.onEvent?.({ type: "pull-start", reference: formatReference(reference) });
   const found = await registry.find(reference, hostPlatform(), registryOptions(options));
   await fetchLayers(workshop, found, options);
+  announce("config", found.manifest.config, options);
   const image = storeImage(workshop, found);
   workshop.store.tag(localName(found.reference), image.id);
-  const { digest, size } = found.descriptor;
-  options.onEvent?.({ type: "transfer", kind: "manifest", digest, doneBytes: size, totalBytes: size });
+  announce("manifest", found.descriptor, options);
   return image;
+}
+
+/** Config and manifest are small: they were there before anything could be said of them. */
+function announce(kind: "config" | "manifest", blob: Descriptor, options: TransferOptions): void {
+  const { digest, size } = blob;
+  options.onEvent?.({ type: "transfer", kind, digest, doneBytes: size, totalBytes: size });
 }
 
 async function fetchLayers(workshop: Workshop, found: FoundImage, options: TransferOptions): Promise<void> {

@@ -68,6 +68,7 @@ export async function pushImage(
   options: TransferOptions,
 ): Promise<Descriptor> {
   const image = workshop.store.resolve(nameOrId);
+  await using _lease = workshop.store.lease(image.config.rootfs.diff_ids);
   const target: FullReference = localName(parseReference(destination ?? nameOrId));
   const registry = await workshop.registry();
   options.onEvent?.({ type: "push-start", reference: formatReference(target) });

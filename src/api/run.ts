@@ -18,6 +18,7 @@ export async function runImage(
 ): Promise<number> {
   const signal = options.signal ?? new AbortController().signal;
   const image = await findImage(workshop, nameOrId, "missing", options);
+  await using _lease = workshop.store.lease(image.config.rootfs.diff_ids);
   const { config } = image.config;
   const argv = commandOf(config, options);
   await using rootfs = await (await workshop.snapshotter()).prepare(image.config.rootfs.diff_ids, signal);

@@ -1,9 +1,9 @@
 import { createWriteStream } from "node:fs";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { pipeline } from "node:stream/promises";
 import type { ArchiveImage } from "../archive/index.js";
 import type { SaveFormat } from "../cooper.js";
-import { CooperError, hasCode } from "../errors.js";
+import { CooperError, hasCode, ioError } from "../errors.js";
 import type { FullReference } from "../image/index.js";
 import { formatReference, localName, parseImageConfig, parseReference } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
@@ -17,6 +17,7 @@ export async function saveImages(
   options: { readonly format: SaveFormat; readonly dest: string; readonly signal?: AbortSignal },
 ): Promise<void> {
   const { store } = workshop;
+  await using _lease = store.lease(images.flatMap(({ image }) => image.config.rootfs.diff_ids));
   const snapshotter = await workshop.snapshotter();
   const archive: ArchiveImage[] = [];
   for (const { image, names } of images) {
@@ -25,10 +26,14 @@ export async function saveImages(
       options.format === "docker-archive" ? undefined : await sealManifest(workshop, image, options.signal);
     archive.push({ names, config, configDescriptor, ...(sealed ? { manifest: sealed } : {}) });
   }
-  const layerTar = (diffId: StoredImage["config"]["rootfs"]["diff_ids"][number]) => ({
-    size: snapshotter.info(diffId)?.size ?? 0,
-    content: snapshotter.tar(diffId),
-  });
+  const layerTar = (diffId: StoredImage["config"]["rootfs"]["diff_ids"][number]) => {
+    const facts = snapshotter.info(diffId);
+    if (!facts)
+      throw new CooperError("corrupt", `layer ${diffId} is missing from the store, or damaged`, {
+        hint: "build or pull the image again",
+      });
+    return { size: facts.size, content: snapshotter.tar(diffId) };
+  };
   const { writeArchive } = await import("../archive/index.js");
   await writeArchive(archive, { blobs: store.blobs, layerTar }, options);
 }
@@ -64,8 +69,30 @@ export async function loadImages(
   source: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
+  if (source !== "-") return loadArchive(workshop, source, source, signal);
+  const path = await spoolStdin(workshop, signal);
+  try {
+    return await loadArchive(workshop, path, STDIN, signal);
+  } catch (error) {
+    throw namingStdin(error, path);
+  }
+}
+
+const STDIN = "stdin";
+
+/** Nobody knows the file that stdin was spooled to. */
+function namingStdin(error: unknown, path: string): unknown {
+  if (!(error instanceof CooperError) || !error.message.includes(path)) return error;
+  return new CooperError(error.code, error.message.replaceAll(path, STDIN), { cause: error });
+}
+
+async function loadArchive(
+  workshop: Workshop,
+  path: string,
+  source: string,
+  signal?: AbortSignal,
+): Promise<readonly string[]> {
   const { store } = workshop;
-  const path = source === "-" ? await spoolStdin(workshop) : source;
   const sink = {
     blobs: store.blobs,
     bytes: store.blobs.bytes.bind(store.blobs),
@@ -111,8 +138,13 @@ function parseable(name: string): readonly FullReference[] {
   }
 }
 
-async function spoolStdin(workshop: Workshop): Promise<string> {
+async function spoolStdin(workshop: Workshop, signal?: AbortSignal): Promise<string> {
   const path = join(workshop.scratchDir(), "stdin.tar");
-  await pipeline(process.stdin, createWriteStream(path));
+  try {
+    await pipeline(process.stdin, createWriteStream(path), signal ? { signal } : {});
+  } catch (error) {
+    signal?.throwIfAborted();
+    throw ioError("keep the archive from stdin in", dirname(path), error);
+  }
   return path;
 }

@@ -62,6 +62,10 @@ function perform(
   return (cooper[method] as (...args: readonly unknown[]) => Promise<unknown>)(...args);
 }
 
+/**
+ * Gives an argument back the callbacks that stayed with the caller. They return when the message is out: whoever reads a
+ * container's output waits for that, so that it never piles up here when the caller is slow.
+ */
 function attach(
   arg: unknown,
   method: Method,
@@ -74,7 +78,7 @@ function attach(
     ...options,
     signal,
     ...(method === "build" || method === "push" || method === "run"
-      ? { onEvent: (event: never) => void send({ type: "event", event }) }
+      ? { onEvent: (event: never) => send({ type: "event", event }) }
       : {}),
     ...(piped === true
       ? {

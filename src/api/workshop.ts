@@ -40,10 +40,30 @@ export function defaultRoot(environment: NodeJS.ProcessEnv): string {
 
 /** Whether uid 0 here is only a mapped one: overlayfs then keeps its marks in user.* attributes. */
 export function inUserNamespace(): boolean {
+  return !/^\s*0\s+0\s+4294967295\s*$/.test(uidMap());
+}
+
+/** Whether files can have one owner only: the user namespace that we are in has no other id. */
+export function hasSingleId(): boolean {
+  return /^\s*\d+\s+\d+\s+1\s*$/.test(uidMap());
+}
+
+/** The user's id as everybody outside knows it: an engine is 0 in its own user namespace, but finds the same logins as its caller. */
+function userId(): number {
+  const id = process.getuid?.() ?? 0;
+  for (const line of uidMap().split("\n")) {
+    const [inside, outside, count] = line.trim().split(/\s+/).map(Number);
+    if (inside === undefined || outside === undefined || count === undefined) continue;
+    if (id >= inside && id < inside + count) return outside + id - inside;
+  }
+  return id;
+}
+
+function uidMap(): string {
   try {
-    return !/^\s*0\s+0\s+4294967295\s*$/.test(readFileSync("/proc/self/uid_map", "utf8"));
+    return readFileSync("/proc/self/uid_map", "utf8");
   } catch {
-    return false;
+    return "0 0 4294967295";
   }
 }
 
@@ -83,7 +103,15 @@ export function openWorkshop(root: string): Workshop {
   };
   const openRegistry = async (): Promise<Registry> => {
     const room = await import("../registry/index.js");
-    return room.openRegistry({ env: process.env, home: homedir(), uid: process.getuid?.() ?? 0 });
+    return room.openRegistry({ env: process.env, home: homedir(), uid: userId() });
+  };
+  let closed: Promise<void> | undefined;
+  // In this order: a sandbox may still use the scratch directory, and all of them the store.
+  const close = async (): Promise<void> => {
+    await using _store = store;
+    await using _scratch = scratch;
+    const opened = await Promise.allSettled([sandbox, registry]);
+    for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
   };
   return {
     root,
@@ -96,11 +124,6 @@ export function openWorkshop(root: string): Workshop {
     sandbox: () => (sandbox ??= openSandbox()),
     registry: () => (registry ??= openRegistry()),
     scratchDir,
-    async [Symbol.asyncDispose]() {
-      const opened = await Promise.allSettled([sandbox, registry]);
-      for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
-      await scratch?.[Symbol.asyncDispose]();
-      await store[Symbol.asyncDispose]();
-    },
+    [Symbol.asyncDispose]: () => (closed ??= close()),
   };
 }
