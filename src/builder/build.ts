@@ -3,7 +3,7 @@ import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
 import type { BuildPlan } from "./plan.js";
 import type { StageResult } from "./stage.js";
-import { runStage } from "./stage.js";
+import { parseTriggers, runStage } from "./stage.js";
 import { serializeConfig } from "./state.js";
 
 export interface BuildRun {
@@ -33,6 +33,7 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
     });
   }
   await findBases(plan, engine);
+  await checkTriggers(plan, engine);
   const stop = new AbortController();
   const signal = AbortSignal.any([engine.signal, stop.signal]);
   const results: Promise<StageResult>[] = [];
@@ -71,6 +72,15 @@ async function findBases(plan: BuildPlan, engine: BuildEngine): Promise<void> {
   for (const [i, result] of settled.entries()) {
     const span = plan.images[i]?.span;
     if (result.status === "rejected") throw span ? withPlace(result.reason, source, span) : result.reason;
+  }
+}
+
+/** What a base's ONBUILD triggers ask for and this version cannot do is refused before the first step, too. */
+async function checkTriggers(plan: BuildPlan, engine: BuildEngine): Promise<void> {
+  for (const stage of plan.stages) {
+    if (stage.base.kind !== "image") continue;
+    const { config } = await engine.baseImage(stage.base.name);
+    await parseTriggers(stage, config.config.OnBuild ?? []);
   }
 }
 

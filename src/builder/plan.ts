@@ -1,17 +1,12 @@
-import { CooperError, withPlace } from "../errors.js";
+import { CooperError } from "../errors.js";
 import type { Platform } from "../image/index.js";
-import { formatPlatform } from "../image/index.js";
 import type { Containerfile, FromInstruction, Instruction } from "../parser/index.js";
-import { expandWord } from "../parser/index.js";
 import type { SourceText, Span } from "../source.js";
 import { platformArgs } from "./args.js";
+import { expandAt } from "./expand.js";
+import type { Origin, RawStage } from "./origins.js";
+import { baseOf, originsOf } from "./origins.js";
 import { refuseUnsupported } from "./unsupported.js";
-
-/** What a stage starts from, or a COPY reads from. `stage` is an index into `BuildPlan.stages`. */
-export type Origin =
-  | { readonly kind: "scratch" }
-  | { readonly kind: "stage"; readonly stage: number }
-  | { readonly kind: "image"; readonly name: string; readonly span: Span };
 
 /** One FROM with the instructions after it. */
 export interface StagePlan {
@@ -50,12 +45,6 @@ export interface PlanOptions {
   readonly labels: Readonly<Record<string, string>>;
 }
 
-interface RawStage {
-  readonly from: FromInstruction;
-  readonly name?: string;
-  readonly instructions: Instruction[];
-}
-
 /**
  * Resolves stages, bases and `--from`s, leaves out stages that the target does not need, and refuses what this
  * version cannot do. Throws `syntax`, `not-found` or `unsupported` with a place.
@@ -66,8 +55,8 @@ export function makePlan(source: SourceText, file: Containerfile, options: PlanO
   const target = findTarget(source, raw, options.target);
   const labels = labelInstruction(options.labels, raw[target]);
   if (labels) raw[target]?.instructions.push(labels);
-  const bases = raw.map((stage, i) => baseOf(source, file, raw, i, stage, globalArgs, options));
-  const origins = raw.map((stage, i) => originsOf(source, raw, i, stage));
+  const bases = raw.map((_, i) => baseOf(source, file.escape, raw, i, globalArgs, options.platform));
+  const origins = raw.map((_, i) => originsOf(source, raw, i));
   const reachable = reach(target, bases, origins);
   const position = new Map(reachable.map((original, index) => [original, index]));
   const moved = (origin: Origin): Origin =>
@@ -153,20 +142,6 @@ function evaluateGlobals(
   return values;
 }
 
-/** Expands a word; an error gets the word's place. */
-export function expandAt(
-  source: SourceText,
-  word: { readonly text: string; readonly span: Span },
-  escape: "\\" | "`",
-  lookup: (name: string) => string | undefined,
-): string {
-  try {
-    return expandWord(word.text, lookup, { escape });
-  } catch (error) {
-    throw withPlace(error, source, word.span);
-  }
-}
-
 function findTarget(source: SourceText, raw: readonly RawStage[], target: string | undefined): number {
   if (target === undefined) return raw.length - 1;
   const byName = raw.findLastIndex((stage) => stage.name === target.toLowerCase());
@@ -180,104 +155,6 @@ function findTarget(source: SourceText, raw: readonly RawStage[], target: string
         ? `its stages are ${names.join(", ")}`
         : `it has ${raw.length} stages without names: use a number`,
   });
-}
-
-function baseOf(
-  source: SourceText,
-  file: Containerfile,
-  raw: readonly RawStage[],
-  index: number,
-  stage: RawStage,
-  globalArgs: ReadonlyMap<string, string>,
-  options: PlanOptions,
-): Origin {
-  const { image, flags } = stage.from;
-  const lookup = (name: string): string | undefined => globalArgs.get(name);
-  for (const flag of flags) {
-    if (flag.name !== "platform" || flag.value === undefined) continue;
-    const wanted = expandAt(source, { text: flag.value, span: flag.span }, file.escape, lookup);
-    const own = options.platform;
-    if (wanted !== formatPlatform(own) && wanted !== `${own.os}/${own.architecture}`) {
-      throw new CooperError(
-        "unsupported",
-        `FROM --platform=${wanted}: only ${formatPlatform(own)} can be built here yet`,
-        {
-          source,
-          span: flag.span,
-        },
-      );
-    }
-  }
-  const name = expandAt(source, image, file.escape, lookup);
-  if (name === "") {
-    throw new CooperError(
-      "syntax",
-      `FROM ${image.text}: the image name is empty once its variables are filled in`,
-      {
-        source,
-        span: image.span,
-        hint: "FROM sees only ARGs that stand before the first FROM, and --build-arg",
-      },
-    );
-  }
-  if (name === "scratch") return { kind: "scratch" };
-  const earlier = raw.slice(0, index).findLastIndex((s) => s.name === name.toLowerCase());
-  return earlier >= 0 ? { kind: "stage", stage: earlier } : { kind: "image", name, span: image.span };
-}
-
-function originsOf(
-  source: SourceText,
-  raw: readonly RawStage[],
-  index: number,
-  stage: RawStage,
-): Map<Instruction, Origin> {
-  const found = new Map<Instruction, Origin>();
-  for (const instruction of stage.instructions) {
-    const flag = instruction.kind === "COPY" ? instruction.flags.find((f) => f.name === "from") : undefined;
-    if (flag?.value === undefined) continue;
-    found.set(instruction, originOf(source, raw, index, { text: flag.value, span: flag.span }));
-  }
-  return found;
-}
-
-function originOf(
-  source: SourceText,
-  raw: readonly RawStage[],
-  index: number,
-  from: { text: string; span: Span },
-): Origin {
-  if (from.text.includes("$")) {
-    throw new CooperError("unsupported", `COPY --from=${from.text}: variables are not supported here`, {
-      source,
-      span: from.span,
-      hint: "give the image a name with `FROM … AS name` and copy from that",
-    });
-  }
-  const earlier = raw.slice(0, index).findLastIndex((s) => s.name === from.text.toLowerCase());
-  if (earlier >= 0) return { kind: "stage", stage: earlier };
-  if (/^\d+$/.test(from.text)) {
-    const number = Number(from.text);
-    if (number < index) return { kind: "stage", stage: number };
-    throw new CooperError(
-      "not-found",
-      `COPY --from=${from.text}: there is no stage ${from.text} before this one`,
-      {
-        source,
-        span: from.span,
-      },
-    );
-  }
-  if (raw.slice(index).some((s) => s.name === from.text.toLowerCase())) {
-    throw new CooperError(
-      "not-found",
-      `COPY --from=${from.text}: a stage can only copy from stages before it`,
-      {
-        source,
-        span: from.span,
-      },
-    );
-  }
-  return { kind: "image", name: from.text, span: from.span };
 }
 
 /** Stages that `target` needs, in file order, the target last. */

@@ -1,5 +1,6 @@
 import { makeKey } from "../cache/index.js";
 import type { CacheKey, KeyComponent } from "../cache/index.js";
+import { withPlace } from "../errors.js";
 import type { StepPosition } from "../events.js";
 import type { ImageConfig } from "../image/index.js";
 import { chainIdOf, digestOf, formatPlatform } from "../image/index.js";
@@ -33,7 +34,16 @@ export class StageRun {
     this.#state = { ...base.state, config: { ...base.state.config, config } };
   }
 
+  /** Carries out one instruction. `rest`: those after it. Every CooperError names the instruction's place, if no closer one. */
   async step(step: Step, rest: readonly Instruction[]): Promise<void> {
+    try {
+      await this.#step(step, rest);
+    } catch (error) {
+      throw withPlace(error, step.site.source, step.site.span);
+    }
+  }
+
+  async #step(step: Step, rest: readonly Instruction[]): Promise<void> {
     const { engine } = this.#options;
     const started = engine.now();
     engine.emit({ type: "step-start", step: step.site.position, text: step.site.text, span: step.site.span });
@@ -133,7 +143,11 @@ export class StageRun {
     if (reason !== undefined) engine.emit({ type: "cache-miss", step: step.site.position, reason });
     engine.requirePrivileges();
     if (rest.some((later) => later.kind === "RUN")) engine.prewarm();
-    const { diffId } = await engine.limit(() => prepared.execute(engine));
+    const { diffId } = await engine.limit(() => {
+      // While it waited for its turn, another stage may have failed.
+      engine.signal.throwIfAborted();
+      return prepared.execute(engine);
+    });
     const created = new Date(engine.now()).toISOString();
     const config = withStep(
       this.#state.config,

@@ -35,7 +35,7 @@ export interface StageOptions {
 export async function runStage(options: StageOptions): Promise<StageResult> {
   const { stage, plan, engine } = options;
   const base = await baseState(options);
-  const triggers = await onbuildSteps(base, options);
+  const triggers = await parseTriggers(stage, base.state.config.config.OnBuild ?? []);
   const total = 1 + triggers.length + stage.instructions.length;
   const position = (index: number): StepPosition => ({
     stage: stage.index + 1,
@@ -78,18 +78,24 @@ async function baseState(
   return { state: { config: image.config, args, cmdSet: false }, image };
 }
 
-/** The base's ONBUILD triggers, parsed; they run before the stage's own instructions. */
-async function onbuildSteps(
-  base: { readonly state: StageState },
-  options: StageOptions,
-): Promise<readonly { readonly instruction: Instruction; readonly at: Expansion }[]> {
-  const steps = [];
-  for (const text of base.state.config.config.OnBuild ?? []) {
-    const source = { name: `ONBUILD of ${options.stage.from.image.text}`, text };
+/** An instruction that is not in the Containerfile at hand, with the text it came from. */
+interface Trigger {
+  readonly instruction: Instruction;
+  readonly at: Expansion;
+}
+
+/**
+ * ONBUILD triggers of a stage's base, parsed; they run before the stage's own instructions. Throws `syntax` and
+ * `unsupported` with the place in the trigger.
+ */
+export async function parseTriggers(stage: StagePlan, texts: readonly string[]): Promise<readonly Trigger[]> {
+  const triggers: Trigger[] = [];
+  for (const text of texts) {
+    const source = { name: `ONBUILD of ${stage.from.image.text}`, text };
     const instruction = await parseTrigger(source);
     refuseUnsupported(source, [instruction]);
     refuseTriggerFrom(source, instruction);
-    steps.push({ instruction, at: { source, escape: "\\" as const } });
+    triggers.push({ instruction, at: { source, escape: "\\" as const } });
   }
-  return steps;
+  return triggers;
 }

@@ -1,4 +1,4 @@
-import { readFileSync, statSync, utimesSync, writeFileSync } from "node:fs";
+import { readFileSync, statSync, utimesSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { BUSYBOX_BASE, openLab } from "../support/lab.js";
@@ -180,16 +180,6 @@ ENTRYPOINT run it
     const own = await lab.build('FROM scratch AS a\nCMD ["x"]\nFROM a\nCMD ["y"]\nENTRYPOINT ["e"]\n');
     expect(own.result.config.config.Cmd).toEqual(["y"]);
   });
-
-  test("ONBUILD triggers of the base run first and are gone from the child", async () => {
-    await using lab = await openLab();
-    lab.write({ a: "a" });
-    await lab.build("FROM scratch\nONBUILD COPY a /from-base\nONBUILD ENV T=1\n", { tags: ["parent"] });
-    const child = await lab.build("FROM localhost/parent\nCOPY a /own\n");
-    expect(child.built).toEqual(["COPY a /from-base", "ENV T=1", "COPY a /own"]);
-    expect(child.result.config.config.OnBuild).toBeUndefined();
-    expect(child.result.config.config.Env).toContain("T=1");
-  });
 });
 
 describe("the cache", () => {
@@ -271,46 +261,5 @@ CMD ["/bin/sh"]
     await lab.build(staged("1"));
     const next = await lab.build(staged("2"));
     expect(next.built).toEqual([`RUN echo 2 > /noise; echo same > /out`]);
-  });
-});
-
-describe("bad input", () => {
-  test.each([
-    ["FROM nowhere.invalid/x:1\nRUN true", { pull: "never" as const }, "not-found", "Containerfile:1:6"],
-    ["FROM scratch\nRUN --mount=type=cache,target=/c true", {}, "unsupported", "Containerfile:2:5"],
-    ["FROM --platform=linux/s390x scratch\nENV A=1", {}, "unsupported", "Containerfile:1:6"],
-    ["FROM $NOPE\nENV A=1", {}, "syntax", "Containerfile:1:6"],
-    ["FROM scratch\nUSER ghost\nRUN true", {}, "not-found", "Containerfile:3:1"],
-    ["FROM scratch\nEXPOSE 99999", {}, "syntax", "Containerfile:2:8"],
-  ])("%j", async (containerfile, options, code, where) => {
-    await using lab = await openLab();
-    await expect(lab.build(`${containerfile}\n`, options)).rejects.toMatchObject({ code, where });
-  });
-
-  test("a missing Containerfile names the context", async () => {
-    await using lab = await openLab();
-    await expect(lab.cooper.build({ contextDir: lab.context })).rejects.toThrow(
-      /neither a Containerfile nor a Dockerfile in/,
-    );
-    writeFileSync(join(lab.context, "Dockerfile"), "FROM scratch\nENV A=1\n");
-    await expect(lab.cooper.build({ contextDir: lab.context })).resolves.toMatchObject({
-      steps: { built: 1 },
-    });
-  });
-
-  test("an abort ends the step and the build", async () => {
-    await using lab = await openLab();
-    await lab.build(BUSYBOX_BASE);
-    const controller = new AbortController();
-    const building = lab.build(
-      `${BUSYBOX_BASE}RUN echo ready; trap '' TERM INT; sleep 600 & wait; sleep 600\n`,
-      {
-        signal: controller.signal,
-        onEvent: (event) => {
-          if (event.type === "output") controller.abort(new Error("stop"));
-        },
-      },
-    );
-    await expect(building).rejects.toThrow(/stop|abort|interrupt/);
   });
 });

@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   linkSync,
   lstatSync,
   mkdirSync,
@@ -143,8 +144,9 @@ COPY --chmod=u=rwX,go= d /private/
 
   test("existing directories keep their metadata; a file cannot replace one", async () => {
     await using lab = await openLab();
-    lab.write({ a: "a", "t/x": "x" });
-    const base = "FROM scratch\nCOPY --chmod=1777 t /tmp\n";
+    lab.write({ a: "a", "t/x": "x", "r/tmp/y": "y" });
+    chmodSync(join(lab.context, "r/tmp"), 0o1777);
+    const base = "FROM scratch\nCOPY r /\n";
     const out = await lab.extract(await lab.build(base), `${base}COPY a /tmp/a\nCOPY t /tmp/\n`);
     expect(mode(join(out, "tmp"))).toBe("1777");
     await expect(lab.build(`${base}COPY t /d/sub\nCOPY a /d\nCOPY t /d/a\n`)).rejects.toThrow(

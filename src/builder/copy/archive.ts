@@ -1,35 +1,29 @@
-import type { BytePath } from "../../fs/index.js";
+import type { BytePath, OpenFile, TreeEntry } from "../../fs/index.js";
 import { baseName, cleanPath, joinPath, parentOf, textOf } from "../../fs/index.js";
 import type { Change } from "../../snapshot/index.js";
 import type { BuildEngine } from "../engine.js";
-import type { CopyTarget, LayerPlan } from "./layout.js";
-import { refuseWhiteoutName } from "./layout.js";
-import type { CopySource, Selected } from "./select.js";
+import type { LayerPlan } from "./layer-plan.js";
+import { refuseWhiteoutName } from "./layer-plan.js";
+import type { CopyTarget } from "./layout.js";
 
 /**
- * Plans the contents of a local archive that ADD unpacks: entries keep their owners unless `--chown` says otherwise,
- * and every parent is resolved inside the image, through links of the image and of the archive alike.
+ * Plans the contents of a local archive that ADD unpacks. Entries keep their modes, whatever `--chmod` says, and their
+ * owners unless `--chown` says otherwise. Parents are resolved inside the image, through links of the image and of the
+ * archive alike; an entry takes the place of whatever has its very name, except that directories merge.
+ * Source: BuildKit. The caller closes `file` once the layer is written.
  */
 export async function planArchive(
   plan: LayerPlan,
-  source: CopySource,
-  archive: Selected,
+  archive: TreeEntry,
+  file: OpenFile,
   target: CopyTarget,
   engine: BuildEngine,
 ): Promise<void> {
   const owner = target.owner ?? { uid: 0, gid: 0 };
-  const dest = plan.makeDir(cleanPath(target.path), owner, archive.entry.mtimeNs);
-  const file = source.tree.open(archive.entry);
-  try {
-    for await (const change of (await engine.snapshotter()).readArchive(
-      file,
-      textOf(archive.entry.path),
-      engine.signal,
-    )) {
-      planEntry(plan, change, dest, target, archive.entry.mtimeNs);
-    }
-  } finally {
-    file.close();
+  const dest = plan.makeDir(cleanPath(target.path), owner, archive.mtimeNs);
+  const snapshotter = await engine.snapshotter();
+  for await (const change of snapshotter.readArchive(file, textOf(archive.path), engine.signal)) {
+    planEntry(plan, change, dest, target, archive.mtimeNs);
   }
 }
 
@@ -44,10 +38,5 @@ function planEntry(
   const { entry } = change;
   refuseWhiteoutName(entry, entry.path);
   const parent = plan.makeDir(parentOf(joinPath(dest, entry.path)), { uid: 0, gid: 0 }, mtimeNs);
-  const direct = joinPath(parent, baseName(entry.path));
-  const path =
-    entry.type === "dir" && plan.lstat(direct)?.type === "symlink" ? plan.resolve(direct, true) : direct;
-  const mode =
-    target.chmod && entry.type !== "symlink" ? target.chmod(entry.mode, entry.type === "dir") : entry.mode;
-  plan.add({ ...entry, ...target.owner, mode, path }, change.content);
+  plan.replace({ ...entry, ...target.owner, path: joinPath(parent, baseName(entry.path)) }, change.content);
 }

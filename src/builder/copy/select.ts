@@ -19,31 +19,61 @@ export interface Selected {
   readonly entry: TreeEntry;
   /** Base name as the user wrote or matched it (a link's own name, not its target's). */
   readonly name: string;
-  readonly fromWildcard: boolean;
+  /** Which of the instruction's sources named it, from 0. */
+  readonly word: number;
+  /** The source and all below it, parents first, siblings sorted; read once, so that every call sees the same files. */
+  readonly entries: () => readonly SelectedEntry[];
+}
+
+/** An entry that is copied, with its path below the source's root ("" for the source itself). */
+export interface SelectedEntry {
+  readonly entry: TreeEntry;
+  readonly relative: BytePath;
 }
 
 const WILDCARD = /[*?[\\]/;
 
 /**
  * Finds what the source words of a COPY or ADD name. A leading "/" and ".." stay inside the tree; a symbolic link that is
- * named (or matched) itself is followed inside the tree. Throws `not-found` with the reason for a word without a match.
+ * named (or matched) itself is followed inside the tree. Throws `not-found` with the reason for a word without a match,
+ * and for a link that leads nowhere.
  */
 export function selectSources(
   source: CopySource,
   words: readonly string[],
   verb: "COPY" | "ADD",
 ): readonly Selected[] {
-  return words.flatMap((word) => {
-    const found = WILDCARD.test(word) ? expandWildcard(source.tree, word) : [cleanPath(word)];
-    const selected = found.flatMap((path) => follow(source.tree, path, WILDCARD.test(word)));
-    if (selected.length === 0) throw missing(source, word, verb);
+  return words.flatMap((text, word) => {
+    const found = WILDCARD.test(text) ? expandWildcard(source.tree, text) : [cleanPath(text)];
+    const selected = found.flatMap((path) => follow(source, path, word, verb));
+    if (selected.length === 0) throw missing(source, text, verb);
     return selected;
   });
 }
 
-function follow(tree: FileTree, path: BytePath, fromWildcard: boolean): readonly Selected[] {
+function follow(source: CopySource, path: BytePath, word: number, verb: "COPY" | "ADD"): readonly Selected[] {
+  const { tree } = source;
   const entry = tree.lstat(resolvePath(tree, path, { followLast: true }));
-  return entry ? [{ entry, name: baseName(path), fromWildcard }] : [];
+  if (!entry) {
+    const link = tree.lstat(resolvePath(tree, path, { followLast: false }));
+    if (link?.type !== "symlink") return [];
+    throw new CooperError(
+      "not-found",
+      `${verb}: "${textOf(path)}" is a symbolic link to "${textOf(link.target ?? "")}", which is not in ${source.name}`,
+    );
+  }
+  let entries: readonly SelectedEntry[] | undefined;
+  return [{ entry, name: baseName(path), word, entries: () => (entries ??= entriesOf(tree, entry)) }];
+}
+
+function entriesOf(tree: FileTree, root: TreeEntry): readonly SelectedEntry[] {
+  const { path, type } = root;
+  if (type !== "dir") return [{ entry: root, relative: ROOT }];
+  const prefix = path === "" ? 0 : path.length + 1;
+  return [...walkTree(tree, path)].map((entry) => ({
+    entry,
+    relative: entry.path.slice(prefix) as BytePath,
+  }));
 }
 
 function missing(source: CopySource, word: string, verb: string): CooperError {
@@ -82,19 +112,4 @@ function matchesIn(tree: FileTree, dir: BytePath, part: string): readonly BytePa
     .list(real)
     .filter((name) => matchPattern(part, textOf(name)))
     .map((name) => joinPath(real, name));
-}
-
-/** An entry that is copied, with its path below the source's root ("" for the source itself). */
-export interface SelectedEntry {
-  readonly entry: TreeEntry;
-  readonly relative: BytePath;
-}
-
-/** A source and all below it, parents first, siblings sorted. */
-export function* entriesOf(tree: FileTree, selected: Selected): Generator<SelectedEntry> {
-  const root = selected.entry.path;
-  for (const entry of walkTree(tree, root)) {
-    const relative = root === "" ? entry.path : entry.path.slice(root.length + 1);
-    yield { entry, relative: relative as BytePath };
-  }
 }

@@ -1,6 +1,6 @@
 import type { KeyComponent } from "../../cache/index.js";
-import { CooperError, withPlace } from "../../errors.js";
-import type { FileTree, TreeEntry } from "../../fs/index.js";
+import { CooperError } from "../../errors.js";
+import type { FileTree, OpenFile, TreeEntry } from "../../fs/index.js";
 import { cleanPath, joinPath, parentOf } from "../../fs/index.js";
 import { digestOf } from "../../image/index.js";
 import type { DiffId } from "../../image/index.js";
@@ -12,12 +12,13 @@ import type { Chmod } from "../copy/chmod.js";
 import { parseChmod } from "../copy/chmod.js";
 import type { CopyInputs } from "../copy/inputs.js";
 import { copyInputs } from "../copy/inputs.js";
+import { FIXED_TIME, LayerPlan } from "../copy/layer-plan.js";
 import type { CopyTarget } from "../copy/layout.js";
-import { FIXED_TIME, LayerPlan, planCopy } from "../copy/layout.js";
+import { planCopy } from "../copy/layout.js";
 import type { CopySource, Selected } from "../copy/select.js";
 import { selectSources } from "../copy/select.js";
 import type { BuildEngine } from "../engine.js";
-import { expandAt } from "../plan.js";
+import { expandAt } from "../expand.js";
 import type { StageState } from "../state.js";
 import { absolutePath, lookupIn } from "../state.js";
 import { resolveOwner } from "../users.js";
@@ -58,8 +59,9 @@ export async function prepareCopy(
   origin: CopyOrigin,
   engine: BuildEngine,
 ): Promise<PreparedStep> {
-  const request = await atSite(site, async () => Promise.resolve(requestOf(instruction, state, at)));
-  const { selection, files } = await atSite(site, () => inputsOf(request, origin, engine));
+  const request = requestOf(instruction, state, at);
+  const { inputs, selected } = await inputsOf(request, origin, engine);
+  const { selection, files } = inputs;
   return {
     components: [
       ...keyOf(request, instruction),
@@ -67,24 +69,32 @@ export async function prepareCopy(
     ],
     files,
     createdBy: site.text,
-    execute: () => execute(request, state, origin, site, engine),
+    execute: () => execute({ request, state, origin, selected, engine }),
   };
 }
 
+/** `selected` stays for the execution when the source may change meanwhile: what is copied is then what the key tells of. */
+interface Examined {
+  readonly inputs: CopyInputs;
+  readonly selected?: readonly Selected[];
+}
+
 /** Inputs of a stage or image are remembered by its layers: a cached build reads no file of them. */
-async function inputsOf(request: CopyRequest, origin: CopyOrigin, engine: BuildEngine): Promise<CopyInputs> {
-  const memo =
-    origin.chain === undefined
-      ? undefined
-      : digestOf(JSON.stringify(["copy-inputs", origin.chain, request.words]));
-  const known = memo === undefined ? undefined : engine.cache.memo(memo);
-  if (known !== undefined) return JSON.parse(known) as CopyInputs;
-  if (memo !== undefined) engine.requirePrivileges();
+async function inputsOf(request: CopyRequest, origin: CopyOrigin, engine: BuildEngine): Promise<Examined> {
+  if (origin.chain === undefined) {
+    const source = await origin.open();
+    const selected = selectSources(source, request.words, request.verb);
+    return { inputs: copyInputs(source, selected), selected };
+  }
+  const memo = digestOf(JSON.stringify(["copy-inputs", origin.chain, request.words]));
+  const known = engine.cache.memo(memo);
+  if (known !== undefined) return { inputs: JSON.parse(known) as CopyInputs };
+  engine.requirePrivileges();
   const source = await origin.open();
   try {
     const inputs = copyInputs(source, selectSources(source, request.words, request.verb));
-    if (memo !== undefined) engine.cache.setMemo(memo, JSON.stringify(inputs));
-    return inputs;
+    engine.cache.setMemo(memo, JSON.stringify(inputs));
+    return { inputs };
   } finally {
     source[Symbol.dispose]?.();
   }
@@ -101,6 +111,7 @@ function requestOf(instruction: CopyInstruction, state: StageState, at: Expansio
   const chmodText = flagValue("chmod");
   const chown = flagValue("chown");
   const destination = expandAt(at.source, instruction.destination, at.escape, lookup);
+  refuseManyToOne(instruction, destination);
   return {
     verb: instruction.kind,
     words: instruction.sources.map((word) => expandAt(at.source, word, at.escape, lookup)),
@@ -125,35 +136,53 @@ function keyOf(request: CopyRequest, instruction: CopyInstruction): readonly Key
   ];
 }
 
-async function execute(
-  request: CopyRequest,
-  state: StageState,
-  origin: CopyOrigin,
-  site: StepSite,
-  engine: BuildEngine,
-): Promise<{ readonly diffId?: DiffId }> {
-  using below = await (await engine.snapshotter()).view(state.config.rootfs.diff_ids);
+/** What the execution of a step needs. */
+interface CopyWork {
+  readonly request: CopyRequest;
+  readonly state: StageState;
+  readonly origin: CopyOrigin;
+  readonly selected: readonly Selected[] | undefined;
+  readonly engine: BuildEngine;
+}
+
+async function execute(work: CopyWork): Promise<{ readonly diffId?: DiffId }> {
+  const { state, origin, engine } = work;
+  const snapshotter = await engine.snapshotter();
+  using below = await snapshotter.view(state.config.rootfs.diff_ids);
   const source = await origin.open();
+  const archives: OpenFile[] = [];
   try {
-    return await atSite(site, async () => {
-      const plan = new LayerPlan(below);
-      await planAll(plan, request, source, engine);
-      const { diffId } = await (await engine.snapshotter()).write(plan.changes(), engine.signal);
-      return { diffId };
-    });
+    const plan = new LayerPlan(below);
+    await planAll(plan, work, source, archives);
+    const { diffId } = await snapshotter.write(plan.changes(), engine.signal);
+    // Throws when an archive changed while its members were written.
+    for (let archive = archives.pop(); archive; archive = archives.pop()) archive.close();
+    return { diffId };
   } finally {
+    closeAll(archives);
     source[Symbol.dispose]?.();
+  }
+}
+
+/** After a failure, which is what the user must see, and not what closing finds. */
+function closeAll(files: readonly OpenFile[]): void {
+  for (const file of files) {
+    try {
+      file.close();
+    } catch {
+      // The step has failed already.
+    }
   }
 }
 
 async function planAll(
   plan: LayerPlan,
-  request: CopyRequest,
+  work: CopyWork,
   source: CopySource,
-  engine: BuildEngine,
+  opened: OpenFile[],
 ): Promise<void> {
-  const selected = selectSources(source, request.words, request.verb);
-  checkDestination(request, selected);
+  const { request, engine } = work;
+  const selected = work.selected ?? selectSources(source, request.words, request.verb);
   const owner = request.chown === undefined ? undefined : resolveOwner(plan.below, request.chown);
   const target = {
     path: request.destination,
@@ -164,17 +193,22 @@ async function planAll(
   const archives =
     request.verb === "ADD" ? selected.filter((one) => isArchive(one.entry, source.tree, snapshotter)) : [];
   const plain = selected.filter((one) => !archives.includes(one));
-  for (const archive of archives) await planArchive(plan, source, archive, target, engine);
+  for (const { entry } of archives) {
+    const file = source.tree.open(entry);
+    opened.push(file);
+    await planArchive(plan, entry, file, target, engine);
+  }
   if (plain.length > 0) planCopy(plan, source, plain, target);
   for (const heredoc of request.heredocs) planHeredoc(plan, heredoc, target);
 }
 
-function checkDestination(request: CopyRequest, selected: readonly Selected[]): void {
-  const count = selected.length + request.heredocs.length;
-  if (count <= 1 || request.destination.endsWith("/") || request.destination === "/") return;
+/** Source: Dockerfile reference, "COPY". */
+function refuseManyToOne(instruction: CopyInstruction, destination: string): void {
+  const count = instruction.sources.length + instruction.heredocs.length;
+  if (count <= 1 || /(?:^|\/)\.{0,2}$/.test(destination)) return;
   throw new CooperError(
     "usage",
-    `${request.verb} with more than one source needs a destination that ends with "/"`,
+    `${instruction.kind} with more than one source needs a destination that ends with "/"`,
   );
 }
 
@@ -197,13 +231,4 @@ function planHeredoc(plan: LayerPlan, heredoc: HeredocFile, target: CopyTarget):
   const mode = target.chmod ? target.chmod(0o644, false) : 0o644;
   const path = intoDir ? joinPath(dir, cleanPath(heredoc.name)) : dest;
   plan.add({ path, type: "file", mode, ...owner, size: bytes.length, mtimeNs: FIXED_TIME }, () => bytes);
-}
-
-/** Does work of the step; an error gets the instruction's place. */
-async function atSite<T>(site: StepSite, work: () => Promise<T>): Promise<T> {
-  try {
-    return await work();
-  } catch (error) {
-    throw withPlace(error, site.source, site.span);
-  }
 }

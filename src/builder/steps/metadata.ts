@@ -10,7 +10,7 @@ import type {
 } from "../../parser/index.js";
 import { expandWords, parseDuration } from "../../parser/index.js";
 import type { SourceText } from "../../source.js";
-import { expandAt } from "../plan.js";
+import { expandAt } from "../expand.js";
 import type { StageState, StepOutcome } from "../state.js";
 import { lookupIn, shellOf, workdirOf } from "../state.js";
 

@@ -3,7 +3,7 @@ import type { ArgInstruction, Instruction } from "../../parser/index.js";
 import type { CopySource } from "../copy/select.js";
 import type { BuildEngine } from "../engine.js";
 import type { BuildPlan } from "../plan.js";
-import { expandAt } from "../plan.js";
+import { expandAt } from "../expand.js";
 import type { StageOptions } from "../stage.js";
 import type { StageState, StepOutcome } from "../state.js";
 import { lookupIn } from "../state.js";

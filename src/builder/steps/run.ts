@@ -1,4 +1,4 @@
-import { CooperError, withPlace } from "../../errors.js";
+import { CooperError } from "../../errors.js";
 import type { DiffId } from "../../image/index.js";
 import type { KeyComponent } from "../../cache/index.js";
 import type { Flag, RunInstruction } from "../../parser/index.js";
@@ -103,7 +103,7 @@ async function execute(
   engine: BuildEngine,
 ): ReturnType<PreparedStep["execute"]> {
   const { config, rootfs: stack } = state.config;
-  const user = await userOf(engine, stack.diff_ids, config.User, site);
+  const user = await userOf(engine, stack.diff_ids, config.User);
   const files = networkFiles(engine, process.script === undefined ? {} : { script: process.script });
   const mounts: SandboxMount[] = [...files.mounts];
   if (files.scriptPath !== undefined)
@@ -144,14 +144,9 @@ async function userOf(
   engine: BuildEngine,
   stack: readonly DiffId[],
   user: string | undefined,
-  site: StepSite,
 ): Promise<UserIds> {
   using view = await (await engine.snapshotter()).view(stack);
-  try {
-    return resolveUser(view, user === undefined || user === "" ? "0" : user);
-  } catch (error) {
-    throw withPlace(error, site.source, site.span);
-  }
+  return resolveUser(view, user === undefined || user === "" ? "0" : user);
 }
 
 function failOnStatus(status: ExitStatus, site: StepSite): void {

@@ -1,5 +1,5 @@
 import { cleanPath } from "../../fs/index.js";
-import { FIXED_TIME, LayerPlan } from "../copy/layout.js";
+import { FIXED_TIME, LayerPlan } from "../copy/layer-plan.js";
 import type { BuildEngine } from "../engine.js";
 import type { StageState } from "../state.js";
 import type { PreparedStep, StepSite } from "./step.js";
