@@ -2,6 +2,7 @@ import type { BuildOutput } from "../cooper.js";
 import type { FullReference } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import { writeTree } from "../archive/index.js";
+import { treeSyscalls } from "../runtime/index.js";
 import { saveImages } from "./save.js";
 import type { Workshop } from "./workshop.js";
 
@@ -15,7 +16,7 @@ export async function writeOutput(
 ): Promise<void> {
   if (output.type === "local") {
     using view = await (await workshop.snapshotter()).view(image.config.rootfs.diff_ids);
-    writeTree(view, output.dest, signal);
+    writeTree(view, output.dest, treeSyscalls(), signal);
     return;
   }
   const format = output.type === "oci" ? "oci-archive" : "docker-archive";

@@ -3,7 +3,7 @@ import { join, posix } from "node:path";
 import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import type { Header } from "tar-stream";
-import { CooperError, ioError } from "../errors.js";
+import { CooperError, errnoOf, ioError } from "../errors.js";
 import type { BlobSink, Descriptor, Manifest } from "../image/index.js";
 import { digestFromHex, isIndex, MAX_DOCUMENT_SIZE, mediaTypes, parseManifest } from "../image/index.js";
 
@@ -80,15 +80,19 @@ async function eachMember(
   } catch (error) {
     if (error instanceof CooperError) throw error;
     signal?.throwIfAborted();
-    throw new CooperError(
-      "corrupt",
-      `cannot read ${path}: ${error instanceof Error ? error.message : String(error)}`,
-      { cause: error },
-    );
+    throw errnoOf(error) === undefined ? unreadable(path, error) : ioError("read", path, error);
   } finally {
     file.destroy();
     extractor.destroy();
   }
+}
+
+function unreadable(path: string, cause: unknown): CooperError {
+  const said = cause instanceof Error ? cause.message : String(cause);
+  const reason = said.startsWith("Invalid tar header")
+    ? "it is not a tar archive"
+    : said.replace(/^Unexpected end of data$/, "it is no tar archive, or is cut off");
+  return new CooperError("corrupt", `cannot read ${path}: ${reason}`, { cause });
 }
 
 function isGzip(path: string): boolean {

@@ -1,9 +1,19 @@
-import { createWriteStream, existsSync, mkdirSync, readdirSync, renameSync, rmSync } from "node:fs";
+import {
+  createWriteStream,
+  existsSync,
+  readdirSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+} from "node:fs";
+import type { Stats } from "node:fs";
 import { dirname, join, resolve } from "node:path";
 import { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
 import type { Pack } from "tar-stream";
-import { CooperError, ioError } from "../errors.js";
+import { CooperError, errnoOf, ioError } from "../errors.js";
+import { makeDirectories } from "../fs/index.js";
 import type { BlobSource, Descriptor, DiffId, FullReference, ImageConfig, Manifest } from "../image/index.js";
 import { digestOf, formatReference, hexOf, mediaTypes } from "../image/index.js";
 
@@ -110,7 +120,7 @@ async function writeDirectory(members: readonly Member[], dest: string, signal?:
   const staged = `${target}.cooper-${process.pid}`;
   try {
     for (const { name, content } of members) {
-      mkdirSync(dirname(join(staged, name)), { recursive: true });
+      makeDirectories(dirname(join(staged, name)));
       await pipeline(content(), createWriteStream(join(staged, name), { flags: "wx" }), { signal });
     }
     renameSync(staged, target);
@@ -122,11 +132,49 @@ async function writeDirectory(members: readonly Member[], dest: string, signal?:
 }
 
 async function writeTar(members: readonly Member[], dest: string, signal?: AbortSignal): Promise<void> {
-  if (dest === "-") {
-    await packInto(members, process.stdout, signal, false);
-    return;
-  }
+  if (dest === "-") return writeStdout(members, signal);
   const target = resolve(dest);
+  const there = statOf(target);
+  if (there?.isDirectory()) throw new CooperError("io", `cannot write ${dest}: is a directory`);
+  if (there && !there.isFile()) return writeInto(members, target, signal);
+  // A link to a file stays one.
+  await writeInPlaceOf(members, there ? realpathSync(target) : target, dest, signal);
+}
+
+async function writeStdout(members: readonly Member[], signal?: AbortSignal): Promise<void> {
+  try {
+    await packInto(members, process.stdout, signal, false);
+  } catch (error) {
+    if (errnoOf(error) !== "EPIPE") throw ioError("write to", "stdout", error);
+    throw new CooperError("io", "cannot write the whole archive to stdout: its reader went away", {
+      cause: error,
+    });
+  }
+}
+
+function statOf(path: string): Stats | undefined {
+  try {
+    return statSync(path, { throwIfNoEntry: false });
+  } catch (error) {
+    throw ioError("write", path, error);
+  }
+}
+
+/** A device or a pipe is written to, not replaced. */
+async function writeInto(members: readonly Member[], target: string, signal?: AbortSignal): Promise<void> {
+  try {
+    await packInto(members, createWriteStream(target, { flags: "r+" }), signal, true);
+  } catch (error) {
+    throw ioError("write", target, error);
+  }
+}
+
+async function writeInPlaceOf(
+  members: readonly Member[],
+  target: string,
+  dest: string,
+  signal?: AbortSignal,
+): Promise<void> {
   const staged = `${target}.cooper-${process.pid}`;
   try {
     await packInto(members, createWriteStream(staged, { flags: "wx" }), signal, true);

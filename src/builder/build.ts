@@ -56,13 +56,19 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
   if (!last) throw new Error("a plan without stages");
   const total = (count: (result: StageResult) => number) =>
     finished.reduce((sum, result) => sum + count(result), 0);
-  const config = last.image
-    ? engine.store.blobs.bytes(last.image.configDescriptor)
-    : serializeConfig(last.state.config);
   return {
-    image: engine.store.addImage({ config: await config, intermediate: false }),
+    image: await asResult(last, engine),
     steps: { cached: total((r) => r.cached), built: total((r) => r.built) },
   };
+}
+
+/** The last stage's image as one that is nobody's intermediate step. */
+async function asResult({ image, state }: StageResult, engine: BuildEngine): Promise<StoredImage> {
+  if (image?.intermediate === false) return image;
+  const config = image
+    ? await engine.store.blobs.bytes(image.configDescriptor)
+    : serializeConfig(state.config);
+  return engine.store.addImage({ config, intermediate: false });
 }
 
 /** Every image that the plan names, before the first step. Throws with the place of the first one that is not to be had. */

@@ -1,7 +1,7 @@
-import { mkdirSync, readFileSync, statSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
-import { atomicWrite } from "../fs/index.js";
+import { atomicWrite, makeDirectories } from "../fs/index.js";
 import { digestOf, hexOf } from "../image/index.js";
 import type { Containerfile } from "../parser/index.js";
 import { parse, PARSER_VERSION, sourceText } from "../parser/index.js";
@@ -64,7 +64,7 @@ export async function parseCached(source: SourceText, cacheDir: string): Promise
   const known = readAst(path);
   if (known) return known;
   const file = await parse(source);
-  mkdirSync(cacheDir, { recursive: true });
+  makeDirectories(cacheDir);
   atomicWrite(path, JSON.stringify(file));
   return file;
 }

@@ -1,4 +1,5 @@
 import { chmodSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { ioError } from "../errors.js";
 import type { SandboxMount } from "../runtime/index.js";
 import type { BuildEngine } from "./engine.js";
 
@@ -24,9 +25,15 @@ export function networkFiles(
   const dir = `${engine.scratchDir()}/step-${counter}`;
   mkdirSync(dir);
   const write = (name: string, text: string, mode = 0o644): string => {
-    writeFileSync(`${dir}/${name}`, text);
-    chmodSync(`${dir}/${name}`, mode);
-    return `${dir}/${name}`;
+    const path = `${dir}/${name}`;
+    try {
+      writeFileSync(path, text);
+      // The mode of the call is cut by the umask.
+      chmodSync(path, mode);
+    } catch (error) {
+      throw ioError("write", path, error);
+    }
+    return path;
   };
   const hosts = `${readHostFile("/etc/hosts") ?? "127.0.0.1\tlocalhost\n::1\tlocalhost\n"}127.0.1.1\t${hostname}\n`;
   const bind = (name: string, text: string): SandboxMount => ({

@@ -1,15 +1,7 @@
-import {
-  closeSync,
-  fsyncSync,
-  mkdirSync,
-  openSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  writeSync,
-} from "node:fs";
+import { closeSync, fsyncSync, openSync, readFileSync, renameSync, rmSync, writeSync } from "node:fs";
 import { randomBytes } from "node:crypto";
 import { dirname, join } from "node:path";
+import { makeDirectories } from "../fs/index.js";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import { canonicalHost, DOCKER_HUB, DOCKER_HUB_KEY } from "./hosts.js";
 
@@ -174,7 +166,7 @@ export function withoutHost(document: AuthDocument, host: string): AuthDocument 
 export function writeAuthFile(path: string, document: AuthDocument): void {
   const temporary = `${path}.${process.pid}.${randomBytes(6).toString("hex")}`;
   try {
-    mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+    makeDirectories(dirname(path), 0o700);
     const fd = openSync(temporary, "wx", 0o600);
     try {
       writeSync(fd, `${JSON.stringify(document, undefined, "\t")}\n`);

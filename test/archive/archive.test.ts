@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
+import { linkSync, lstatSync, mkdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { pack } from "tar-stream";
@@ -8,6 +8,7 @@ import { openCooper } from "../../src/index.js";
 import type { SaveFormat } from "../../src/index.js";
 import type { Lab } from "../support/lab.js";
 import { openLab } from "../support/lab.js";
+import { testWith } from "../support/packages.js";
 
 const skopeo = (...args: string[]): string => execFileSync("skopeo", args, { encoding: "utf8" });
 
@@ -83,6 +84,35 @@ describe("save and load", () => {
       lab.cooper.save(["nope"], { format: "oci-archive", dest: join(lab.dir, "x") }),
     ).rejects.toMatchObject({ code: "not-found" });
   });
+});
+
+describe("type=local", () => {
+  testWith(
+    ["root", "setcap"],
+    "keeps owners, modes, exact times, hard links, fifos and file capabilities",
+    async () => {
+      await using lab = await openLab();
+      lab.write({ "t/tool": { text: "tool", mode: 0o4755 } });
+      linkSync(join(lab.context, "t/tool"), join(lab.context, "t/same"));
+      execFileSync("mkfifo", [join(lab.context, "t/pipe")]);
+      execFileSync("touch", ["-d", "2001-02-03T04:05:06.123456789Z", join(lab.context, "t/tool")]);
+      execFileSync("setcap", ["cap_net_raw+ep", join(lab.context, "t/tool")]);
+      const dest = join(lab.dir, "out");
+      await lab.build("FROM scratch\nCOPY --chown=5:6 t /t\n", { outputs: [{ type: "local", dest }] });
+      const tool = lstatSync(join(dest, "t/tool"), { bigint: true });
+      expect([tool.uid, tool.gid, tool.mode & 0o7777n, tool.mtimeNs]).toEqual([
+        5n,
+        6n,
+        0o4755n,
+        981_173_106_123_456_789n,
+      ]);
+      expect(lstatSync(join(dest, "t/same"), { bigint: true }).ino).toBe(tool.ino);
+      expect(lstatSync(join(dest, "t/pipe")).isFIFO()).toBe(true);
+      expect(execFileSync("getcap", [join(dest, "t/tool")], { encoding: "utf8" })).toContain(
+        "cap_net_raw=ep",
+      );
+    },
+  );
 });
 
 type Entry = readonly [name: string, content: string | Buffer, type?: "file" | "symlink"];

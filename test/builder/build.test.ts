@@ -1,4 +1,6 @@
 import { readFileSync, statSync, utimesSync } from "node:fs";
+import { createServer } from "node:net";
+import type { AddressInfo, Socket } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { BUSYBOX_BASE, openLab } from "../support/lab.js";
@@ -118,17 +120,24 @@ describe("stages", () => {
 
   test("independent stages run side by side", async () => {
     await using lab = await openLab();
-    // The two RUNs share the host's network: neither ends before the other has run.
-    const file = `${BUSYBOX_BASE}
-FROM base AS a
-RUN nc -l -p 28471 -w 20 > /got; grep -q hello /got
-FROM base AS b
-RUN n=0; until echo hello | nc -w 1 127.0.0.1 28471; do n=$((n+1)); [ $n -lt 100 ]; sleep 0.1; done
-FROM base
-COPY --from=a /got /a
-COPY --from=b /bin/busybox /b
-`;
-    await expect(lab.build(file, { jobs: 2 })).resolves.toMatchObject({ result: { steps: { cached: 0 } } });
+    // Neither RUN gets an answer before both have asked.
+    const waiting: Socket[] = [];
+    const server = createServer((socket) => {
+      waiting.push(socket.on("error", () => undefined));
+      if (waiting.length === 2) for (const each of waiting) each.end("go\n");
+    });
+    await new Promise<void>((resolve) => server.listen(0, "127.0.0.1", resolve));
+    const { port } = server.address() as AddressInfo;
+    const meet = `RUN echo here | nc -w 60 127.0.0.1 ${port} | grep -q go`;
+    try {
+      const build = lab.build(
+        `${BUSYBOX_BASE}FROM base AS a\n${meet}\nFROM base AS b\n${meet} && true\nFROM base\nCOPY --from=a /bin/busybox /a\nCOPY --from=b /bin/busybox /b\n`,
+        { jobs: 2 },
+      );
+      await expect(build).resolves.toMatchObject({ result: { steps: { cached: 0 } } });
+    } finally {
+      server.close();
+    }
   });
 });
 
