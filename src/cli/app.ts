@@ -81,6 +81,7 @@ async function runCommand(
   if (flags["help"] === true) return showHelp([name], world);
   checkOperands(name, command, operands);
   const store = typeof flags["root"] === "string" ? flags["root"] : root;
+  if (store === "") throw usage("--root: an empty name is no directory");
   const open: World["open"] = () => world.open(store === undefined ? {} : { root: store });
   return command.run({ flags, operands }, { ...world, open });
 }

@@ -1,4 +1,5 @@
 import type { CooperError } from "../errors.js";
+import { errnoOf, ioError } from "../errors.js";
 import { manyLines, oneLine } from "./text.js";
 
 /** Exit code of cooper's own failures, as podman's. */
@@ -15,8 +16,22 @@ function told(error: unknown): unknown {
   return error;
 }
 
+/** What the machine lacks or breaks can stop any system call; it is no bug of ours, even where nobody expected it. */
+const OF_THE_MACHINE: readonly (string | undefined)[] = [
+  "ENOSPC",
+  "EDQUOT",
+  "EROFS",
+  "EIO",
+  "EMFILE",
+  "ENFILE",
+];
+
 function asCooperError(error: unknown): CooperError | undefined {
-  return error instanceof Error && error.name === "CooperError" ? (error as CooperError) : undefined;
+  if (!(error instanceof Error)) return undefined;
+  if (error.name === "CooperError") return error as CooperError;
+  if (!OF_THE_MACHINE.includes(errnoOf(error))) return undefined;
+  const { syscall = "use", path = "a file" } = error as NodeJS.ErrnoException;
+  return ioError(syscall, path, error);
 }
 
 /** What cooper exits with after this error: a failed RUN's own status, else 125. */
@@ -33,7 +48,7 @@ export function renderFailure(error: unknown, options: { readonly debug: boolean
   const known = asCooperError(cause);
   const findings = known?.findings ?? [];
   const lines = findings.map((finding) => `${manyLines(finding)}\n`);
-  const message = cause instanceof Error ? cause.message : String(cause);
+  const message = known?.message ?? (cause instanceof Error ? cause.message : String(cause));
   lines.push(`Error: ${known ? "" : "internal error: "}${oneLine(message)}`);
   if (known?.where !== undefined && findings.length === 0 && !message.includes(known.where)) {
     lines.push(`  at ${oneLine(known.where)}`);
@@ -59,7 +74,7 @@ export function failureEvent(error: unknown): Readonly<Record<string, unknown>> 
   return {
     type: "error",
     code: known?.code ?? "internal",
-    message: cause instanceof Error ? cause.message : String(cause),
+    message: known?.message ?? (cause instanceof Error ? cause.message : String(cause)),
     exitCode: exitCodeOf(error),
     ...(known?.where === undefined ? {} : { where: known.where }),
     ...(known?.hint === undefined ? {} : { hint: known.hint }),

@@ -21,7 +21,8 @@ export function loadBallast(paths: StorePaths): void {
   }
 }
 
-function dropBallast(paths: StorePaths): void {
+/** Gives the room back, for something that must be written now. */
+export function dropBallast(paths: StorePaths): void {
   rmSync(join(paths.locks, BALLAST), { recursive: true, force: true });
 }
 

@@ -1,8 +1,8 @@
-import { chmodSync, lstatSync, mkdirSync, readdirSync, statSync } from "node:fs";
+import { chmodSync, lstatSync, readdirSync, statSync } from "node:fs";
 import type { Stats } from "node:fs";
 import { join } from "node:path";
 import { CooperError, ioError } from "../errors.js";
-import { ATOMIC_TEMP_PREFIX, atomicWrite } from "../fs/index.js";
+import { ATOMIC_TEMP_PREFIX, atomicWrite, makeDirectories } from "../fs/index.js";
 import { parseJsonDocument } from "../image/index.js";
 import { loadBallast } from "./ballast.js";
 import { readSmall } from "./paths.js";
@@ -29,7 +29,7 @@ export function openFormat(paths: StorePaths, flavour: Flavour): void {
     if (isNew) create(paths, flavour);
     else checkFormat(paths, flavour);
     for (const dir of directories(paths)) {
-      if (!statSync(dir, { throwIfNoEntry: false })) mkdirSync(dir, { recursive: true, mode: 0o700 });
+      if (!statSync(dir, { throwIfNoEntry: false })) makeDirectories(dir, 0o700);
     }
     if (isNew) loadBallast(paths);
   } catch (error) {
@@ -59,7 +59,7 @@ function ensureRoot({ root, format }: StorePaths): boolean {
 }
 
 function makeRoot(root: string): Stats {
-  mkdirSync(root, { recursive: true, mode: 0o700 });
+  makeDirectories(root, 0o700);
   return statSync(root);
 }
 

@@ -20,7 +20,7 @@ import {
   monotonicMs,
 } from "../fs/index.js";
 import type { Owner } from "../fs/index.js";
-import { BALLAST } from "./ballast.js";
+import { BALLAST, dropBallast, loadBallast } from "./ballast.js";
 import type { StorePaths } from "./paths.js";
 
 /** `layer <hex>`, `blob <hex>` or `image <hex>`: what a session can hold. */
@@ -70,14 +70,25 @@ export function openSession(paths: StorePaths): Session {
   const uses = new Map<Item, Use>();
   let fd: number | undefined;
 
+  let isBallastOff = false;
+  const write = (lines: readonly string[]): void => {
+    fd ??= openSync(file(), "ax", 0o600);
+    // The newline in front ends what a full disk cut off before.
+    const text = `\n${lines.join("\n")}\n`;
+    if (writeSync(fd, text) < text.length) throw Object.assign(new Error("short write"), { code: "ENOSPC" });
+  };
   const append = (lines: readonly string[]): void => {
     if (lines.length === 0) return;
     try {
-      fd ??= openSync(file(), "ax", 0o600);
-      // The newline in front ends what a full disk cut off before.
-      const text = `\n${lines.join("\n")}\n`;
-      if (writeSync(fd, text) < text.length)
-        throw Object.assign(new Error("short write"), { code: "ENOSPC" });
+      try {
+        write(lines);
+      } catch (error) {
+        // Images can be read, too, when the disk is full.
+        if (isBallastOff || errnoOf(error) !== "ENOSPC") throw error;
+        isBallastOff = true;
+        dropBallast(paths);
+        write(lines);
+      }
     } catch (error) {
       // Where nobody can write, nobody can remove either.
       if (errnoOf(error) !== "EROFS") throw ioError("write", file(), error);
@@ -135,6 +146,7 @@ export function openSession(paths: StorePaths): Session {
         fd = undefined;
         unlinkSync(file());
       }
+      if (isBallastOff) loadBallast(paths);
       owner.dispose();
     },
   };
