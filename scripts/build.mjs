@@ -1,10 +1,11 @@
 // Bundles the command and the library into dist/. Run by `npm ci` (prepare); `--fast` leaves the type declarations out.
 //
 // The command is CommonJS, which Node starts 10-15 ms sooner than ES modules, and comes in few pieces, since finding and
-// reading a file costs about 0.4 ms each: cooper.cjs (arguments), core.cjs (everything of ours, its lazy imports being
-// functions inside the one file, with V8's machine code of it beside it), and one file for each package, loaded when something first needs it.
+// reading a file costs about 0.4 ms each: core.source.cjs (everything of ours, its lazy imports being functions inside the
+// one file), core.cache (V8's machine code of it), cooper.cjs and engine.cjs (which start it), and one file for each
+// package, loaded when something first needs it.
 import { execFileSync } from "node:child_process";
-import { chmodSync, copyFileSync, existsSync, readFileSync, renameSync, rmSync } from "node:fs";
+import { existsSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -50,31 +51,20 @@ function elsewhere(filter, file) {
 }
 
 const packageFiles = elsewhere(new RegExp(`^(?:${packages.join("|")})$`), (name) => `./lib/${name}.cjs`);
-const coreFile = elsewhere(/(?:\/commands\/all|\.\.\/index)\.js$/, () => "./core.cjs");
 
-const CORE = `export * from "./src/cli/commands/all.js";
-export { openCooper } from "./src/index.js";
+const CORE = `export { start } from "./src/cli/main.js";
 export { serveEngine } from "./src/api/index.js";`;
 
-// As Node does for a CommonJS module, core.cjs takes all of `module.exports` for the default export: then it must be that.
+// As Node does for a CommonJS module, core.source.cjs takes all of `module.exports` for the default export: then it must be that.
 const DEFAULT_IS_MODULE =
   "if(module.exports.__esModule&&module.exports.default)module.exports=Object.assign(module.exports.default,module.exports);";
 
 async function buildCommand() {
   const builds = [
     {
-      entryPoints: { cooper: "src/cli/main.ts" },
-      plugins: [coreFile],
-      banner: { js: `#!/usr/bin/env node\n${commonJs.banner.js}` },
-    },
-    {
       stdin: { contents: CORE, resolveDir: root, sourcefile: "core.ts", loader: "ts" },
       entryNames: "core.source",
       plugins: [packageFiles],
-    },
-    {
-      entryPoints: { engine: "src/engine.ts" },
-      plugins: [elsewhere(/\/api\/index\.js$/, () => "./core.cjs")],
     },
     { entryPoints: { "sandbox-child": "src/runtime/child.ts" } },
     {
@@ -87,9 +77,20 @@ async function buildCommand() {
       build({ ...commonJs, outdir: staging, outExtension: { ".js": ".cjs" }, ...options }),
     ),
   );
-  chmodSync(`${staging}/cooper.cjs`, 0o755);
-  copyFileSync(`${root}scripts/core-loader.cjs`, `${staging}/core.cjs`);
-  execFileSync(process.execPath, [`${root}scripts/warm-core.cjs`, staging], { stdio: "inherit" });
+  const loader = readFileSync(`${root}scripts/core-loader.cjs`, "utf8");
+  writeFileSync(
+    `${staging}/cooper.cjs`,
+    `#!/usr/bin/env node
+${loader}module.exports.start();
+`,
+    { mode: 0o755 },
+  );
+  writeFileSync(
+    `${staging}/engine.cjs`,
+    `${loader}module.exports.serveEngine();
+`,
+  );
+  execFileSync(process.execPath, [`${root}scripts/warm-core.cjs`, staging], { stdio: "ignore" });
 }
 
 /**

@@ -16,7 +16,6 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   cooper: ground,
   api: [...ground, ...workshops, "builder", "cooper"],
   index: [...ground, "api", "cooper"],
-  engine: ["api"],
   cli: ["index", "cooper", "errors", "events", "image", "source"],
 };
 const roots = [

@@ -59,7 +59,9 @@ export class StageRun {
     );
     const outcome = metadataOf(step, this.#state);
     const key = this.#keyOf(step, prepared);
-    const found = this.#options.useCache ? this.#lookup(key, outcome, prepared) : undefined;
+    const found = this.#options.useCache
+      ? this.#lookup(key, this.#siteName(step), outcome, prepared)
+      : undefined;
     const next = found ?? (await this.#build(step, prepared, outcome, key, rest));
     if (rest.length === 0) this.#announceCommit();
     this.#advance(step, next.image, declared);
@@ -110,6 +112,7 @@ export class StageRun {
   /** The image that a recorded step makes of the present state, if its record and layer are there. */
   #lookup(
     key: CacheKey,
+    site: string,
     outcome: StepOutcome,
     prepared: PreparedStep,
   ): { readonly image: StoredImage } | undefined {
@@ -127,7 +130,11 @@ export class StageRun {
       known.config.created,
     );
     const bytes = serializeConfig(config);
-    return { image: digestOf(bytes) === known.id ? known : this.#register(bytes) };
+    if (digestOf(bytes) === known.id) return { image: known };
+    // The same layer on another history: from now on the record leads to the image that has this one.
+    const image = this.#register(bytes);
+    engine.cache.record(key, site, { imageId: image.id, ...(diffId ? { diffId } : {}) });
+    return { image };
   }
 
   async #build(

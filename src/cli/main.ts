@@ -34,7 +34,8 @@ function interruptSignal(): AbortSignal {
   return controller.signal;
 }
 
-async function start(): Promise<void> {
+/** Runs the command line of this process and exits. */
+export async function start(): Promise<void> {
   const version = typeof COOPER_VERSION === "string" ? COOPER_VERSION : "0.0.0-source";
   const world = processWorld(version, interruptSignal());
   process.on("uncaughtException", (error) => {
@@ -47,5 +48,3 @@ async function start(): Promise<void> {
   // All output was written with waiting calls, so nothing is lost, and no idle socket can keep the process.
   process.exit(failure && exitCode === 0 ? FAILURE : exitCode);
 }
-
-void start();

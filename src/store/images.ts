@@ -1,3 +1,4 @@
+import { existsSync } from "node:fs";
 import { join } from "node:path";
 import { CooperError, hasCode } from "../errors.js";
 import { acquireLease, atomicWrite, stagedPath, syncDirectory } from "../fs/index.js";
@@ -111,7 +112,7 @@ export function openImages(ground: StoreGround, blobs: Blobs, layers: LayerHome)
     if (!record) return undefined;
     session.hold(itemsOf(record), false);
     // Removed before it was held?
-    if (!readRecord(paths, id)) return undefined;
+    if (!existsSync(recordPath(paths, id))) return undefined;
     known.set(id, record);
     return load(id, record);
   }

@@ -1,3 +1,0 @@
-import { serveEngine } from "./api/index.js";
-
-serveEngine();
