@@ -53,7 +53,7 @@ function elsewhere(filter, file) {
 const packageFiles = elsewhere(new RegExp(`^(?:${packages.join("|")})$`), (name) => `./lib/${name}.cjs`);
 
 const CORE = `export { start } from "./src/cli/main.js";
-export { serveEngine } from "./src/api/index.js";`;
+export const serveEngine = async () => (await import("./src/api/index.js")).serveEngine();`;
 
 // As Node does for a CommonJS module, core.source.cjs takes all of `module.exports` for the default export: then it must be that.
 const DEFAULT_IS_MODULE =
