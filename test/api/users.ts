@@ -15,6 +15,7 @@ import {
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { BUSYBOX } from "../support/lab.js";
+import { copyModules } from "../support/installed.js";
 
 export interface Outcome {
   readonly code: number;
@@ -44,18 +45,11 @@ export interface User {
   argv(argv: readonly string[]): readonly [string, ...string[]];
 }
 
-const MODULES = ["koffi", "@koromix"];
-
 export function openUsers(): Users {
   const dir = mkdtempSync(join(tmpdir(), "cooper-users-"));
   chmodSync(dir, 0o755);
   cpSync("dist", join(dir, "dist"), { recursive: true });
-  for (const name of MODULES) {
-    cpSync(join("node_modules", name), join(dir, "node_modules", name), {
-      recursive: true,
-      dereference: true,
-    });
-  }
+  copyModules(dir);
   // So that a script beside it imports the library as one that installed it does.
   copyFileSync("package.json", join(dir, "package.json"));
   symlinkSync("..", join(dir, "node_modules/cooperage"));

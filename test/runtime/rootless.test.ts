@@ -1,5 +1,6 @@
 import { execFileSync, spawn, spawnSync } from "node:child_process";
 import {
+  copyFileSync,
   chownSync,
   cpSync,
   mkdirSync,
@@ -44,6 +45,7 @@ beforeAll(async () => {
     execFileSync("usermod", ["--del-subuids", range, "--del-subgids", range, POOR]);
   }
   execFileSync("chmod", ["755", dir]);
+  copyFileSync(childPath, join(dir, "sandbox-child.cjs"));
   // One bundle for both roles: as itself it starts the engine; with "inner" it is the engine.
   program = await bundleProgram(
     dir,
@@ -59,7 +61,7 @@ beforeAll(async () => {
     } else {
       const dir = mkdtempSync(home + "/run-");
       for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
-      const sandbox = openSandbox({ childPath: ${JSON.stringify(childPath)}, scratchDir: dir, userNamespace: true });
+      const sandbox = openSandbox({ childPath: ${JSON.stringify(join(dir, "sandbox-child.cjs"))}, scratchDir: dir, userNamespace: true });
       try {
         const status = await sandbox.run({
           rootfs: { lowerDirs: [home + "/base"], upperDir: dir + "/upper", workDir: dir + "/work" },

@@ -16,6 +16,7 @@ import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { test } from "vitest";
 import { openSandbox } from "../../src/runtime/index.js";
+import { copyModules } from "../support/installed.js";
 import type { ExitStatus, Sandbox, SandboxPlan } from "../../src/runtime/index.js";
 
 export const childPath = fileURLToPath(new URL("../../dist/sandbox-child.cjs", import.meta.url));
@@ -145,7 +146,7 @@ export const testX64 = (name: string, body: () => Promise<void>): void => {
 /** Bundles a program that may import from `./src/`, so that it can run (and be killed) as a process of its own. */
 export async function bundleProgram(dir: string, contents: string): Promise<string> {
   const outfile = join(dir, "program.mjs");
-  symlinkSync(join(process.cwd(), "node_modules"), join(dir, "node_modules"));
+  copyModules(dir);
   await build({
     stdin: { contents, resolveDir: process.cwd() },
     bundle: true,

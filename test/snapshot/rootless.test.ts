@@ -1,10 +1,11 @@
 import { spawn } from "node:child_process";
 import { once } from "node:events";
-import { chmodSync, chownSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, chownSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { build } from "esbuild";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import { copyModules } from "../support/installed.js";
 import { describeWith } from "../support/packages.js";
 
 /** An ordinary user that exists nowhere, and the range that is delegated to it. */
@@ -54,7 +55,7 @@ beforeAll(async () => {
     banner: { js: 'import{createRequire as __cr}from"node:module";const require=__cr(import.meta.url);' },
     logLevel: "error",
   });
-  symlinkSync(join(process.cwd(), "node_modules"), join(scratch, "node_modules"));
+  copyModules(scratch);
 });
 afterAll(() => rmSync(scratch, { recursive: true, force: true }));
 
