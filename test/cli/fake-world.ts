@@ -1,3 +1,4 @@
+import { expect } from "vitest";
 import type { BuildOptions, Cooper, ImageDetails, ImageSummary, OpenOptions } from "../../src/cooper.js";
 import type { CooperEvent, StepPosition } from "../../src/events.js";
 import type { Digest } from "../../src/image/index.js";
@@ -151,4 +152,13 @@ function memorySink(isTerminal: boolean): { readonly sink: Sink; readonly text: 
     },
     text: () => Buffer.concat(chunks).toString("utf8"),
   };
+}
+
+/** The arguments of the only call of a method. */
+export async function argumentsOf(method: string, ...argv: string[]): Promise<readonly unknown[]> {
+  const { calls, stderr } = await cli(argv);
+  expect(stderr).toBe("");
+  const [call] = calls.filter((made) => made.method === method);
+  expect(calls.at(-1)?.method).toBe("dispose");
+  return call?.args ?? [];
 }
