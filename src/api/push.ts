@@ -1,4 +1,5 @@
 import type { TransferOptions } from "../cooper.js";
+import { CooperError } from "../errors.js";
 import type { Descriptor, FullReference, Manifest } from "../image/index.js";
 import {
   formatReference,
@@ -9,6 +10,7 @@ import {
   mediaTypes,
   parseManifest,
   parseReference,
+  LOCAL_REGISTRY,
 } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import { registryOptions } from "./pull.js";
@@ -73,9 +75,23 @@ export async function pushImage(
   const registry = await workshop.registry();
   options.onEvent?.({ type: "push-start", reference: formatReference(target) });
   const { manifest, bytes } = await sealManifest(workshop, image, options.signal);
-  return registry.push(
-    { manifest, manifestBytes: bytes, blobs: workshop.store.blobs },
-    target,
-    registryOptions(options),
-  );
+  try {
+    return await registry.push(
+      { manifest, manifestBytes: bytes, blobs: workshop.store.blobs },
+      target,
+      registryOptions(options),
+    );
+  } catch (error) {
+    throw explained(error, target);
+  }
+}
+
+/** A name without a registry is kept under `localhost/`, which is hardly where anybody means to push to. */
+function explained(error: unknown, target: FullReference): unknown {
+  if (!(error instanceof CooperError) || error.code !== "network" || target.registry !== LOCAL_REGISTRY)
+    return error;
+  return new CooperError(error.code, error.message, {
+    cause: error,
+    hint: "the name has no registry: say where to push it, as in `cooper push NAME registry.example/team/NAME`",
+  });
 }

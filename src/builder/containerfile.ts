@@ -1,4 +1,4 @@
-import { readFileSync, statSync } from "node:fs";
+import { existsSync, readFileSync, statSync } from "node:fs";
 import { isAbsolute, join, relative, resolve } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import { atomicWrite, makeDirectories } from "../fs/index.js";
@@ -34,6 +34,8 @@ export function readContainerfile(location: ContainerfileLocation): SourceText {
     if (found !== undefined) return sourceText(displayName(path), found);
   }
   if (file !== undefined) throw new CooperError("not-found", `there is no Containerfile ${file}`);
+  if (!existsSync(contextDir))
+    throw new CooperError("not-found", `the build context ${contextDir} does not exist`);
   throw new CooperError("not-found", `there is neither a Containerfile nor a Dockerfile in ${contextDir}`, {
     hint: "name the file with -f, or give the directory that holds it as the context",
   });

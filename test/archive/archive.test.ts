@@ -4,6 +4,7 @@ import { createHash } from "node:crypto";
 import { join } from "node:path";
 import { pack } from "tar-stream";
 import { describe, expect, test } from "vitest";
+import { findMismatches, isIndex, parseManifest } from "../../src/image/index.js";
 import { openCooper } from "../../src/index.js";
 import type { SaveFormat } from "../../src/index.js";
 import type { Lab } from "../support/lab.js";
@@ -45,6 +46,20 @@ describe("save and load", () => {
       expect((await other.inspect("sample")).config).toEqual(result.config);
     },
   );
+
+  test("manifest and config of what is saved agree", async () => {
+    await using lab = await openLab();
+    const { result } = await sample(lab);
+    const dest = join(lab.dir, "saved");
+    await lab.cooper.save(["sample"], { format: "oci-dir", dest });
+    const index = parseManifest(readFileSync(join(dest, "index.json")), undefined, "index");
+    const [descriptor] = isIndex(index) ? index.manifests : [];
+    const bytes = readFileSync(
+      join(dest, "blobs/sha256", (descriptor?.digest ?? "").slice("sha256:".length)),
+    );
+    const manifest = parseManifest(bytes, descriptor?.mediaType, "manifest");
+    expect(isIndex(manifest) ? ["an index"] : findMismatches(manifest, result.config)).toEqual([]);
+  });
 
   test("the same image saves to the same bytes twice", async () => {
     await using lab = await openLab();
