@@ -22,6 +22,15 @@ export interface Diagnostic {
   readonly message: string;
   readonly span: Span;
   readonly hint?: string;
+  /** Edits that mend it without changing what the text means; only where that is certain. They do not overlap. */
+  readonly fix?: readonly Edit[];
+}
+
+/** Replaces the text between two offsets (UTF-16 units) of a source. */
+export interface Edit {
+  readonly start: number;
+  readonly end: number;
+  readonly text: string;
 }
 
 /** `file:line:column`, the form editors and terminals link. */

@@ -4,7 +4,17 @@ import fg from "fast-glob";
 import { describe, expect, test } from "vitest";
 
 const ground = ["source", "errors", "events", "fs", "image"];
-const workshops = ["archive", "parser", "context", "cache", "store", "snapshot", "runtime", "registry"];
+const workshops = [
+  "archive",
+  "parser",
+  "context",
+  "cache",
+  "store",
+  "snapshot",
+  "runtime",
+  "registry",
+  "fetch",
+];
 const mayImport: Readonly<Record<string, readonly string[]>> = {
   source: [],
   errors: ["source"],
@@ -12,10 +22,11 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   fs: ["errors", "image"],
   events: ["source", "image"],
   ...Object.fromEntries(workshops.map((room) => [room, ground])),
-  builder: [...ground, ...workshops],
+  lint: [...ground, "parser"],
+  builder: [...ground, ...workshops, "lint"],
   cooper: ground,
-  api: [...ground, ...workshops, "builder", "cooper"],
-  index: [...ground, "api", "cooper"],
+  api: [...ground, ...workshops, "lint", "builder", "cooper"],
+  index: [...ground, "api", "cooper", "parser", "context", "lint"],
   cli: ["index", "cooper", "errors", "events", "image", "source"],
 };
 const roots = [

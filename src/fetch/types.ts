@@ -1,0 +1,51 @@
+import type { Digest } from "../image/index.js";
+
+export interface FetchOptions {
+  readonly signal?: AbortSignal;
+}
+
+export interface DownloadOptions extends FetchOptions {
+  /** What the body must hash to. */
+  readonly checksum?: Digest;
+}
+
+/** A body that was received whole; the file is ours until the Fetcher is closed, and read-only. */
+export interface Download {
+  readonly path: string;
+  /** A safe base name from `Content-Disposition` or the URL; undefined when neither gives one. */
+  readonly name: string | undefined;
+  /** Bytes. */
+  readonly size: number;
+  readonly digest: Digest;
+  /** ms since 1970, from `Last-Modified`. */
+  readonly modified: number | undefined;
+}
+
+/** A git repository named in a Containerfile or on the command line. Source: BuildKit, "Git URLs". */
+export interface GitSource {
+  /** What `git` is given: no fragment, no query of ours. */
+  readonly url: string;
+  /** Branch, tag, commit or full ref; undefined: the remote's HEAD. */
+  readonly ref: string | undefined;
+  /** Directory inside the repository, clean and relative; undefined: its root. */
+  readonly subdir: string | undefined;
+}
+
+export interface CheckoutOptions extends FetchOptions {
+  /** An existing empty directory that becomes the work tree (of the whole repository; the caller takes `subdir`). */
+  readonly dest: string;
+  readonly keepGitDir: boolean;
+}
+
+/** Gets what lies outside the build context: URLs and git repositories. */
+export interface Fetcher extends AsyncDisposable {
+  /**
+   * GET over http or https. An unchanged body (ETag, Last-Modified) is not sent again. Throws `network`, `not-found`
+   * (404, 410), `denied`, and `corrupt` when the checksum is another.
+   */
+  download(url: string, options?: DownloadOptions): Promise<Download>;
+  /** The commit (40 or 64 hex digits) that a source's ref means now; nothing is cloned. Throws `not-found`, `network`. */
+  resolve(source: GitSource, options?: FetchOptions): Promise<string>;
+  /** Writes the work tree of a commit, submodules included. Throws `not-found`, `network`, `io`. */
+  checkout(source: GitSource, commit: string, options: CheckoutOptions): Promise<void>;
+}
