@@ -14,4 +14,6 @@ export { parseDuration } from "./duration.js";
 export { expandHeredoc, expandWord, expandWords, type ExpandOptions, type Lookup } from "./expand.js";
 export { withBodies } from "./heredoc.js";
 export { parse, PARSER_VERSION, parseTrigger } from "./parse.js";
+export type * from "./run-mount.js";
+export { checkRunMount, parseRunMount } from "./run-mount.js";
 export { sourceText } from "./source-text.js";
