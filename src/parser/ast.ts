@@ -6,6 +6,20 @@ export interface Word {
   readonly span: Span;
 }
 
+/** A comment line: without its `#`, blanks around it trimmed. */
+export interface Comment {
+  readonly text: string;
+  /** From the `#` to the end of the text. */
+  readonly span: Span;
+}
+
+/** `# name=value` at the top of the file, the name in lower case. */
+export interface Directive {
+  readonly name: string;
+  readonly value: string;
+  readonly span: Span;
+}
+
 export interface Flag {
   /** Without the leading dashes. */
   readonly name: string;
@@ -61,6 +75,8 @@ export interface CopyInstruction extends Base {
   /** Heredoc openers are not among them: they stand in `heredocs` and are copied after the sources. */
   readonly sources: readonly Word[];
   readonly destination: Word;
+  /** True when the words were a JSON array. */
+  readonly json: boolean;
 }
 export interface PairsInstruction extends Base {
   readonly kind: "ENV" | "LABEL";
@@ -80,6 +96,8 @@ export interface TextInstruction extends Base {
 export interface ListInstruction extends Base {
   readonly kind: "EXPOSE" | "VOLUME";
   readonly words: readonly Word[];
+  /** True when the words were a JSON array, which EXPOSE does not take. */
+  readonly json: boolean;
 }
 export interface ShellInstruction extends Base {
   readonly kind: "SHELL";
@@ -111,10 +129,36 @@ export type Instruction =
   | HealthcheckInstruction
   | OnbuildInstruction;
 
+/** An instruction that could not be read. Only an `Analysis` has them. */
+export interface InvalidInstruction {
+  readonly kind: "INVALID";
+  /** In upper case; missing when the first word is no keyword. */
+  readonly keyword?: Instruction["kind"];
+  /** As it stands in the file, with its continuation lines and heredocs. */
+  readonly text: string;
+  readonly span: Span;
+  /** Comment lines directly above, without `#`. */
+  readonly comments: readonly string[];
+}
+
 /** A parsed Containerfile. Plain JSON data: it is cached on disk by the digest of the text. */
 export interface Containerfile {
   readonly escape: "\\" | "`";
-  readonly directives: readonly { readonly name: string; readonly value: string; readonly span: Span }[];
+  readonly directives: readonly Directive[];
+  /** Every comment line of the file, those inside of continued instructions too. Directives are none. */
+  readonly comments: readonly Comment[];
   readonly instructions: readonly Instruction[];
   readonly warnings: readonly Diagnostic[];
+}
+
+/** As much of a Containerfile as could be read. A `Containerfile` is one, too. */
+export interface PartialContainerfile extends Omit<Containerfile, "instructions" | "warnings"> {
+  readonly instructions: readonly (Instruction | InvalidInstruction)[];
+}
+
+/** What `analyze` finds in a text, whatever is wrong with it. */
+export interface Analysis {
+  readonly file: PartialContainerfile;
+  /** Errors and warnings in the order of the text. Beyond 10,000 errors a last one, `TooManyErrors`, counts the rest. */
+  readonly diagnostics: readonly Diagnostic[];
 }

@@ -1,43 +1,95 @@
 import type { SourceText } from "../source.js";
-import type { Containerfile, Instruction } from "./ast.js";
-import { collectFindings, type Findings } from "./diagnostics.js";
+import type {
+  Analysis,
+  Comment,
+  Containerfile,
+  Instruction,
+  InvalidInstruction,
+  PartialContainerfile,
+} from "./ast.js";
+import type { Escape } from "./characters.js";
+import { collectFindings, type Findings, inOrder } from "./diagnostics.js";
 import { readDirectives } from "./directives.js";
 import { createInstructionReader, type InstructionReader } from "./instruction.js";
 import { type LineTable, lineTable } from "./line-table.js";
-import { logicalLines } from "./logical-lines.js";
+import { type LogicalLine, logicalLines } from "./logical-lines.js";
 
 let instructionReader: InstructionReader | undefined;
 
+/** Errors that `parse` lists, and those that `analyze` does. */
+const LISTED_BY_PARSE = 100;
+const LISTED_BY_ANALYZE = 10_000;
+
 /** `parse` of the door, for when the grammar is loaded. */
 export function parseContainerfile(source: SourceText): Containerfile {
+  const findings = collectFindings(source, LISTED_BY_PARSE);
   const lines = lineTable(source.text);
-  const findings = collectFindings(source);
   refuseNul(lines, findings);
+  findings.throwErrors();
+  const { instructions, ...rest } = readFile(lines, findings);
+  findings.throwErrors();
+  return { ...rest, instructions: instructions.filter(isValid), warnings: findings.warnings() };
+}
+
+/** `analyze` of the door, for when the grammar is loaded. */
+export function analyzeContainerfile(source: SourceText): Analysis {
+  const findings = collectFindings(source, LISTED_BY_ANALYZE);
+  const lines = lineTable(source.text);
+  refuseNul(lines, findings);
+  const file = readFile(lines, findings);
+  return { file, diagnostics: inOrder(findings.errors(), findings.warnings()) };
+}
+
+function readFile(lines: LineTable, findings: Findings): PartialContainerfile {
   const { escape, directives, nextLine } = readDirectives(lines, findings);
-  const instructions: Instruction[] = [];
+  const comments: Comment[] = [];
+  const instructions: (Instruction | InvalidInstruction)[] = [];
   const order = createOrderCheck(findings);
-  for (const line of logicalLines(lines, nextLine, escape, findings)) {
-    const { kind, instruction } = readerOnce()(line, escape, findings);
-    order.see(kind, line.span);
-    if (instruction) instructions.push(instruction);
+  for (const line of logicalLines(lines, nextLine, escape, findings, comments)) {
+    const reading = readerOnce()(line, escape, findings);
+    order.see(reading.kind ?? reading.meant, line.span);
+    instructions.push(reading.instruction ?? invalid(line, reading.kind, lines));
   }
   order.end(lines);
-  findings.throwErrors();
-  return { escape, directives, instructions, warnings: findings.warnings() };
+  return { escape, directives, comments, instructions };
+}
+
+function invalid(
+  { span, comments }: LogicalLine,
+  keyword: Instruction["kind"] | undefined,
+  { text }: LineTable,
+): InvalidInstruction {
+  const found = keyword === undefined ? {} : { keyword };
+  return { kind: "INVALID", ...found, text: text.slice(span.start, span.end), span, comments };
+}
+
+function isValid(instruction: Instruction | InvalidInstruction): instruction is Instruction {
+  return instruction.kind !== "INVALID";
+}
+
+/** The one instruction that a text holds; undefined when it holds another number, or one with errors. */
+export function readInstruction(text: string, escape: Escape): Instruction | undefined {
+  const findings = collectFindings({ name: "", text }, 1);
+  const found: (Instruction | undefined)[] = [];
+  for (const line of logicalLines(lineTable(text), 0, escape, findings, [])) {
+    found.push(readerOnce()(line, escape, findings).instruction);
+  }
+  return found.length === 1 && findings.errorCount() === 0 ? found[0] : undefined;
 }
 
 /** `parseTrigger` of the door, for when the grammar is loaded. */
 export function parseTriggerText(source: SourceText): Instruction {
+  const findings = collectFindings(source, LISTED_BY_PARSE);
   const lines = lineTable(source.text);
-  const findings = collectFindings(source);
   refuseNul(lines, findings);
+  findings.throwErrors();
   const instructions: Instruction[] = [];
   let count = 0;
-  for (const line of logicalLines(lines, 0, "\\", findings)) {
+  for (const line of logicalLines(lines, 0, "\\", findings, [])) {
     count++;
     const { kind, instruction } = readerOnce()(line, "\\", findings);
     if (count > 1) findings.error("SeveralTriggers", "an ONBUILD trigger is one instruction", line.span);
-    else if (instruction && ["FROM", "ONBUILD", "MAINTAINER"].includes(kind)) {
+    else if (instruction && (kind === "FROM" || kind === "ONBUILD" || kind === "MAINTAINER")) {
       findings.error("InvalidTrigger", `ONBUILD cannot trigger ${kind}`, line.span);
     }
     if (instruction) instructions.push(instruction);
@@ -54,17 +106,16 @@ function readerOnce(): InstructionReader {
   return instructionReader;
 }
 
-/** Text with a NUL is no text (UTF-16 most often): whatever else is wrong with it would only be noise. */
+/** Text with a NUL is no text (UTF-16 most often). */
 function refuseNul(lines: LineTable, findings: Findings): void {
   const at = lines.text.indexOf("\0");
   if (at < 0) return;
   const hint = "is this a text file, and is it in UTF-8?";
   findings.error("NulCharacter", "the file holds a NUL character", lines.span(at, at + 1), hint);
-  findings.throwErrors();
 }
 
 interface OrderCheck {
-  see(kind: string, span: ReturnType<LineTable["span"]>): void;
+  see(kind: string | undefined, span: ReturnType<LineTable["span"]>): void;
   end(lines: LineTable): void;
 }
 
@@ -77,7 +128,7 @@ function createOrderCheck(findings: Findings): OrderCheck {
     see(kind, span) {
       last = span;
       if (kind === "FROM") hasFrom = true;
-      if (hasFrom || kind === "ARG" || kind === "" || stray) return;
+      if (hasFrom || kind === "ARG" || kind === undefined || stray) return;
       stray = { kind, span };
     },
     end(lines) {

@@ -1,14 +1,7 @@
-import type { Span } from "../source.js";
+import type { Directive } from "./ast.js";
 import { type Escape, skipBlanks, trimEnd } from "./characters.js";
 import { type Findings, quoted } from "./diagnostics.js";
 import type { LineTable } from "./line-table.js";
-
-/** A parser directive as written: `# name=value`, the name in lower case. */
-export interface Directive {
-  readonly name: string;
-  readonly value: string;
-  readonly span: Span;
-}
 
 /** What the comment lines at the top of a file say about the file. */
 export interface Directives {
@@ -63,10 +56,17 @@ function directiveAt(lines: LineTable, line: number): Directive | undefined {
   const hash = skipBlanks(text, lines.start(line), end);
   if (text[hash] !== "#") return undefined;
   const nameAt = skipBlanks(text, hash + 1, end);
-  const equals = text.slice(nameAt, Math.min(end, nameAt + 64)).indexOf("=") + nameAt;
-  if (equals < nameAt) return undefined;
-  const name = text.slice(nameAt, trimEnd(text, nameAt, equals)).toLowerCase();
-  if (!NAMES.includes(name)) return undefined;
+  const name = directiveName(text.slice(nameAt, Math.min(end, nameAt + 64)));
+  if (name === undefined) return undefined;
+  const equals = text.indexOf("=", nameAt);
   const value = text.slice(skipBlanks(text, equals + 1, end), end);
   return { name, value, span: lines.span(hash, end) };
+}
+
+/** The name of the directive that a comment's text would be at the top of a file, in lower case. */
+export function directiveName(comment: string): string | undefined {
+  const equals = comment.indexOf("=");
+  if (equals < 0) return undefined;
+  const name = comment.slice(0, trimEnd(comment, 0, equals)).toLowerCase();
+  return NAMES.includes(name) ? name : undefined;
 }

@@ -12,8 +12,10 @@ import { createLexer, createVocabulary, type LexingContext, type Vocabulary } fr
 
 /** What was read of one instruction. */
 export interface InstructionReading {
-  /** The keyword in upper case, also when the rest is wrong; of an unknown keyword the one that was probably meant. */
-  readonly kind: string;
+  /** The keyword, also when the rest is wrong; missing when the first word is none. */
+  readonly kind?: Instruction["kind"];
+  /** The keyword that was probably meant by a first word that is none. */
+  readonly meant?: string;
   /** Missing when the instruction has errors; they are reported. */
   readonly instruction?: Instruction;
 }
@@ -35,15 +37,15 @@ export function createInstructionReader(options: { readonly validate: boolean })
     const report: Report = { line, escape, findings, vocabulary };
     const before = findings.errorCount();
     reportQuotes(tokens, report);
-    const kind = kindOf(tokens, report);
+    const found = keywordOf(tokens, report);
     if (syntax) {
       reportBadArray(recognition, report);
       const instruction = toInstruction(syntax, { line, escape, findings });
-      return findings.errorCount() === before ? { kind, instruction } : { kind };
+      return findings.errorCount() === before && !line.broken ? { ...found, instruction } : found;
     }
     reportFlags(tokens, report);
     if (findings.errorCount() === before) reportError(recognition, report);
-    return { kind };
+    return found;
   };
 }
 
@@ -99,12 +101,14 @@ function recognizeOnce(
   return error ? { tokens, error } : { tokens, syntax };
 }
 
-function kindOf(tokens: readonly IToken[], report: Report): string {
+function keywordOf(tokens: readonly IToken[], report: Report): Omit<InstructionReading, "instruction"> {
   const [first] = tokens;
-  if (!first) return "";
-  return report.vocabulary.isKeyword.has(first.tokenType)
-    ? first.tokenType.name
-    : (meantKeyword(first, report) ?? "");
+  if (!first) return {};
+  if (report.vocabulary.isKeyword.has(first.tokenType)) {
+    return { kind: first.tokenType.name as Instruction["kind"] };
+  }
+  const meant = meantKeyword(first, report);
+  return meant === undefined ? {} : { meant };
 }
 
 function meantKeyword({ image }: IToken, { vocabulary, findings }: Report): string | undefined {

@@ -14,6 +14,8 @@ export interface LineTable {
   end(line: number): number;
   /** Offset where the next line begins, or the text's length. */
   next(line: number): number;
+  /** The line that holds an offset. O(log lines). */
+  lineAt(offset: number): number;
   /** The half-open range `[start, end)` with its 1-based line and column. O(log lines). */
   span(start: number, end: number): Span;
 }
@@ -33,7 +35,7 @@ export function lineTable(text: string): LineTable {
     const endLine = to > from ? lineAt(starts, to - 1) : line;
     return { start: from, end: to, line: line + 1, column: from - start(line) + 1, endLine: endLine + 1 };
   }
-  return { text, count: starts.length, start, end, next, span };
+  return { text, count: starts.length, start, end, next, lineAt: (offset) => lineAt(starts, offset), span };
 }
 
 /** Text that ends in a newline has no empty line after it. */

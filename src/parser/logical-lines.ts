@@ -1,5 +1,5 @@
 import type { Span } from "../source.js";
-import type { Heredoc } from "./ast.js";
+import type { Comment, Heredoc } from "./ast.js";
 import { type Escape, skipBlanks, trimEnd } from "./characters.js";
 import { type Findings, quoted } from "./diagnostics.js";
 import { chompTabs, findOpeners, type Opener } from "./heredoc.js";
@@ -12,11 +12,20 @@ export interface LogicalLine {
   readonly comments: readonly string[];
   readonly openers: readonly Opener[];
   readonly heredocs: readonly Heredoc[];
+  /** True when a heredoc of it was reported. */
+  readonly broken: boolean;
   /** From the first character to the last one of the last line, heredoc bodies included. */
   readonly span: Span;
   /** The source range of `text.slice(start, end)`. */
   locate(start: number, end: number): Span;
 }
+
+/** Nearly always an instruction, even where the text above it is not understood. */
+const KEYWORD =
+  /^(?:FROM|RUN|CMD|LABEL|MAINTAINER|EXPOSE|ENV|ADD|COPY|ENTRYPOINT|VOLUME|USER|WORKDIR|ARG|ONBUILD|STOPSIGNAL|HEALTHCHECK|SHELL)[ \t]/;
+
+/** Each heredoc without an end costs a search through the rest of the file. */
+const MOST_RECOVERIES = 100;
 
 interface Joined {
   readonly text: string;
@@ -26,7 +35,7 @@ interface Joined {
 
 /**
  * Yields the instructions of a file in order, joining continuation lines and cutting out heredoc bodies; comment and
- * empty lines between continuation lines vanish. Linear in the size of the text.
+ * empty lines between continuation lines vanish. All comment lines met are added to `comments`. Linear in the text.
  * Source: Dockerfile reference, "Format", "Parser directives: escape", "Here-Documents".
  */
 export function* logicalLines(
@@ -34,21 +43,27 @@ export function* logicalLines(
   firstLine: number,
   escape: Escape,
   findings: Findings,
+  comments: Comment[],
 ): Generator<LogicalLine> {
-  let comments: string[] = [];
+  let above: string[] = [];
+  let recoveries = 0;
   for (let line = firstLine; line < lines.count;) {
     const end = lines.end(line);
     const first = skipBlanks(lines.text, lines.start(line), end);
     if (first === end || lines.text[first] === "#") {
-      if (first === end) comments = [];
-      else comments.push(commentText(lines.text, first + 1, end));
+      if (first === end) above = [];
+      else {
+        const comment = commentAt(lines, first, end);
+        comments.push(comment);
+        above.push(comment.text);
+      }
       line++;
       continue;
     }
-    const joined = join(lines, line, escape, findings);
+    const joined = join(lines, line, escape, findings, comments);
     line = joined.nextLine;
     if (joined.text === "") {
-      comments = [];
+      above = [];
       continue;
     }
     const { offsetOf, text } = joined;
@@ -59,18 +74,35 @@ export function* logicalLines(
     const openers = findOpeners(text);
     const bodies = readBodies(lines, line, text, openers, locate, findings);
     line = bodies.nextLine;
+    if (!bodies.ended) line = recoveries++ < MOST_RECOVERIES ? nextInstruction(lines, line) : lines.count;
     const last = openers.length > 0 ? lines.end(line - 1) : offsetOf(text.length - 1) + 1;
-    yield { text, comments, openers, heredocs: bodies.heredocs, span: lines.span(offsetOf(0), last), locate };
-    comments = [];
+    const span = lines.span(offsetOf(0), last);
+    const { heredocs } = bodies;
+    yield {
+      text,
+      comments: above,
+      openers,
+      heredocs,
+      broken: heredocs.length < openers.length,
+      span,
+      locate,
+    };
+    above = [];
   }
 }
 
-function commentText(text: string, from: number, end: number): string {
-  const start = skipBlanks(text, from, end);
-  return text.slice(start, trimEnd(text, start, end));
+function commentAt(lines: LineTable, hash: number, lineEnd: number): Comment {
+  const end = trimEnd(lines.text, hash, lineEnd);
+  return { text: lines.text.slice(skipBlanks(lines.text, hash + 1, end), end), span: lines.span(hash, end) };
 }
 
-function join(lines: LineTable, firstLine: number, escape: Escape, findings: Findings): Joined {
+function join(
+  lines: LineTable,
+  firstLine: number,
+  escape: Escape,
+  findings: Findings,
+  comments: Comment[],
+): Joined {
   const { text } = lines;
   const parts: string[] = [];
   const partAt: number[] = [];
@@ -84,7 +116,9 @@ function join(lines: LineTable, firstLine: number, escape: Escape, findings: Fin
     const end = lines.end(line);
     const first = skipBlanks(text, start, end);
     if (first === end) hollow ??= line;
-    if (first === end || (line > firstLine && text[first] === "#")) continue;
+    const isComment = line > firstLine && text[first] === "#";
+    if (isComment) comments.push(commentAt(lines, first, end));
+    if (first === end || isComment) continue;
     const content = contentBeforeEscape(text, start, end, escape);
     continues = content !== undefined;
     const from = length === 0 ? Math.min(first, content ?? end) : start;
@@ -138,7 +172,7 @@ function readBodies(
   openers: readonly Opener[],
   locate: (start: number, end: number) => Span,
   findings: Findings,
-): { readonly heredocs: readonly Heredoc[]; readonly nextLine: number } {
+): { readonly heredocs: readonly Heredoc[]; readonly nextLine: number; readonly ended: boolean } {
   const heredocs: Heredoc[] = [];
   let line = firstLine;
   for (const { start, end, name, expand, chomp } of openers) {
@@ -152,7 +186,7 @@ function readBodies(
     if (terminator === undefined) {
       const hint = `end it with a line that holds only ${quoted(name)}`;
       findings.error("UnterminatedHeredoc", `the heredoc ${quoted(opener)} is never ended`, span, hint);
-      return { heredocs, nextLine: lines.count };
+      return { heredocs, nextLine: line, ended: false };
     }
     const raw = terminator > line ? lines.text.slice(lines.start(line), lines.start(terminator)) : "";
     if (raw.includes("\r\n")) {
@@ -162,15 +196,27 @@ function readBodies(
     heredocs.push({ name, body: chomp ? chompTabs(raw) : raw, expand, chomp, opener, span });
     line = terminator + 1;
   }
-  return { heredocs, nextLine: line };
+  return { heredocs, nextLine: line, ended: true };
 }
 
+/** Where reading goes on after a heredoc without an end, so that errors further down are found too. */
+function nextInstruction(lines: LineTable, from: number): number {
+  let line = from;
+  while (line < lines.count && !KEYWORD.test(lines.text.slice(lines.start(line), lines.start(line) + 12)))
+    line++;
+  return line;
+}
+
+/** The line that holds only `name`, for `<<-` behind tabs. */
 function findTerminator(lines: LineTable, from: number, name: string, chomp: boolean): number | undefined {
-  for (let line = from; line < lines.count; line++) {
-    let start = lines.start(line);
-    const end = lines.end(line);
-    while (chomp && start < end && lines.text[start] === "\t") start++;
-    if (end - start === name.length && lines.text.startsWith(name, start)) return line;
+  const { text } = lines;
+  const first = lines.start(from);
+  for (let at = text.indexOf(name, first); at >= 0; at = text.indexOf(name, at + 1)) {
+    let start = at;
+    while (chomp && start > first && text[start - 1] === "\t") start--;
+    if (start > first && text[start - 1] !== "\n") continue;
+    const line = lines.lineAt(at);
+    if (lines.end(line) === at + name.length) return line;
   }
   return undefined;
 }

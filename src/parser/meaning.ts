@@ -90,7 +90,7 @@ function copy(kind: "COPY" | "ADD", syntax: Shape<"words">, base: Base, scope: S
       `${kind} needs a destination${after}`,
       destination?.span ?? base.span,
     );
-    return { kind, ...base, sources: [], destination: { text: "", span: base.span } };
+    return { kind, ...base, sources: [], destination: { text: "", span: base.span }, json: false };
   }
   if (words.length < 2) {
     findings.error(
@@ -100,12 +100,13 @@ function copy(kind: "COPY" | "ADD", syntax: Shape<"words">, base: Base, scope: S
     );
   }
   const sources = words.slice(0, -1).filter((_, index) => !heredocs[index]);
-  return { kind, ...base, sources, destination };
+  return { kind, ...base, sources, destination, json: syntax.array !== undefined };
 }
 
 function list(syntax: Shape<"words">, base: Base, scope: Scope): Instruction {
   const kind = syntax.keyword.tokenType.name === "EXPOSE" ? "EXPOSE" : "VOLUME";
-  return { kind, ...base, words: nonEmpty(wordsOf(syntax, scope), syntax.keyword, scope) };
+  const words = nonEmpty(wordsOf(syntax, scope), syntax.keyword, scope);
+  return { kind, ...base, words, json: syntax.array !== undefined };
 }
 
 function pairs(syntax: Shape<"pairs">, base: Base, { line, findings }: Scope): Instruction {
