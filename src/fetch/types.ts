@@ -12,7 +12,10 @@ export interface DownloadOptions extends FetchOptions {
 /** A body that was received whole; the file is ours until the Fetcher is closed, and read-only. */
 export interface Download {
   readonly path: string;
-  /** A safe base name from `Content-Disposition` or the URL; undefined when neither gives one. */
+  /**
+   * A safe base name: the last component of the URL's path as it was given; undefined when there is none. Neither a
+   * redirect nor `Content-Disposition` can change it, as in BuildKit.
+   */
   readonly name: string | undefined;
   /** Bytes. */
   readonly size: number;
@@ -29,6 +32,12 @@ export interface GitSource {
   readonly ref: string | undefined;
   /** Directory inside the repository, clean and relative; undefined: its root. */
   readonly subdir: string | undefined;
+  /** What the commit (or the annotated tag that names it) must begin with, hex digits; undefined: anything. */
+  readonly checksum: string | undefined;
+  /** `?keep-git-dir=`; undefined: not said. */
+  readonly keepGitDir: boolean | undefined;
+  /** False only after `?submodules=false`. */
+  readonly submodules: boolean;
 }
 
 export interface CheckoutOptions extends FetchOptions {
@@ -44,7 +53,10 @@ export interface Fetcher extends AsyncDisposable {
    * (404, 410), `denied`, and `corrupt` when the checksum is another.
    */
   download(url: string, options?: DownloadOptions): Promise<Download>;
-  /** The commit (40 or 64 hex digits) that a source's ref means now; nothing is cloned. Throws `not-found`, `network`. */
+  /**
+   * The commit (40 or 64 hex digits) that a source's ref means now; nothing is cloned unless the ref is an abbreviated
+   * commit. Throws `not-found`, `network`, and `corrupt` when it does not begin with the source's checksum.
+   */
   resolve(source: GitSource, options?: FetchOptions): Promise<string>;
   /** Writes the work tree of a commit, submodules included. Throws `not-found`, `network`, `io`. */
   checkout(source: GitSource, commit: string, options: CheckoutOptions): Promise<void>;
