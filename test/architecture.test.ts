@@ -3,7 +3,7 @@ import { dirname, normalize } from "node:path";
 import fg from "fast-glob";
 import { describe, expect, test } from "vitest";
 
-const ground = ["source", "errors", "events", "fs", "image"];
+const ground = ["source", "errors", "events", "fs", "image", "net"];
 const workshops = [
   "archive",
   "parser",
@@ -20,6 +20,7 @@ const mayImport: Readonly<Record<string, readonly string[]>> = {
   errors: ["source"],
   image: ["errors", "source"],
   fs: ["errors", "image"],
+  net: ["errors"],
   events: ["source", "image"],
   ...Object.fromEntries(workshops.map((room) => [room, ground])),
   lint: [...ground, "parser"],

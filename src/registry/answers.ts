@@ -1,6 +1,7 @@
 import type { ErrorCode } from "../errors.js";
 import { CooperError } from "../errors.js";
-import { networkFailure, RegistryFailure, shownUrl } from "./failure.js";
+import { shownUrl } from "../net/index.js";
+import { networkFailure, RegistryFailure } from "./failure.js";
 import type { Secrets } from "./secrets.js";
 import type { Answer } from "./transport.js";
 

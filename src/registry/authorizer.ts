@@ -1,8 +1,9 @@
 import { CooperError } from "../errors.js";
+import { shownUrl } from "../net/index.js";
 import { answerFailure, readDocument } from "./answers.js";
 import type { Credential } from "./auth-file.js";
 import type { Challenge } from "./challenge.js";
-import { RegistryFailure, shownUrl, statusOf } from "./failure.js";
+import { RegistryFailure, statusOf } from "./failure.js";
 import type { Persistence } from "./persist.js";
 import { persist } from "./persist.js";
 import type { Secrets } from "./secrets.js";

@@ -1,7 +1,7 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync } from "node:fs";
 import { join } from "node:path";
-import { rootCertificates } from "node:tls";
 import { CooperError, errnoOf, ioError } from "../errors.js";
+import { readPem } from "../net/index.js";
 import type { ConfPlaces } from "./registries-conf.js";
 import { DOCKER_HUB } from "./hosts.js";
 
@@ -9,33 +9,6 @@ import { DOCKER_HUB } from "./hosts.js";
 export interface TlsMaterial {
   readonly ca: readonly string[];
   readonly client?: { readonly cert: string; readonly key: string };
-}
-
-const SYSTEM_BUNDLES = [
-  "ssl/certs/ca-certificates.crt",
-  "pki/tls/certs/ca-bundle.crt",
-  "ssl/ca-bundle.pem",
-  "ssl/cert.pem",
-];
-
-/**
- * The authorities for everything: Node's own, NODE_EXTRA_CA_CERTS, and SSL_CERT_FILE, else the system's bundle.
- * A file that a variable names and that cannot be read is an error (`io`): silence would look like a broken registry.
- */
-export function systemAuthorities({ env, etc }: ConfPlaces): readonly string[] {
-  const named = env["SSL_CERT_FILE"];
-  const bundles = named
-    ? [named]
-    : SYSTEM_BUNDLES.map((path) => join(etc, path))
-        .filter((path) => readPem(path, true) !== undefined)
-        .slice(0, 1);
-  const extra = env["NODE_EXTRA_CA_CERTS"];
-  const texts = [...bundles, ...(extra ? [extra] : [])].map((path) => readPem(path, false) ?? "");
-  // The bundles hold mostly what Node has: each certificate is parsed once.
-  const certificates = texts.flatMap(
-    (text) => text.match(/-----BEGIN CERTIFICATE-----[^-]+-----END CERTIFICATE-----/g) ?? [],
-  );
-  return [...new Set([...rootCertificates, ...certificates].map((pem) => pem.trim()))];
 }
 
 /**
@@ -75,14 +48,5 @@ function listDir(dir: string, required: boolean): readonly string[] {
     const errno = errnoOf(error);
     if (!required && (errno === "ENOENT" || errno === "ENOTDIR" || errno === "EACCES")) return [];
     throw ioError("read", dir, error);
-  }
-}
-
-function readPem(path: string, optional: boolean): string | undefined {
-  try {
-    return readFileSync(path, "latin1");
-  } catch (error) {
-    if (optional) return undefined;
-    throw ioError("read", path, error);
   }
 }

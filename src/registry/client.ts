@@ -1,12 +1,12 @@
 import { CooperError } from "../errors.js";
+import { isLoopbackHost, shownUrl } from "../net/index.js";
 import { answerFailure, discard, header, readDocument } from "./answers.js";
 import type { Credential } from "./auth-file.js";
 import { openAuthorizer, strangerTo } from "./authorizer.js";
 import type { Authorizer } from "./authorizer.js";
 import { parseChallenges } from "./challenge.js";
 import type { Challenge } from "./challenge.js";
-import { isCertificateError, RegistryFailure, shownUrl } from "./failure.js";
-import { isLoopbackHost } from "./hosts.js";
+import { isCertificateError, RegistryFailure } from "./failure.js";
 import { apiUrl } from "./names.js";
 import type { Persistence } from "./persist.js";
 import { persist } from "./persist.js";

@@ -30,16 +30,3 @@ export function canonicalName(name: FullReference): FullReference {
     ...(name.digest === undefined ? {} : { digest: name.digest }),
   };
 }
-
-/** `host`, `[::1]` or `host:port` in two parts; the brackets of an IPv6 address are removed. */
-export function splitHost(host: string): { readonly name: string; readonly port?: string } {
-  const match = /^(?:\[([^\]]*)\]|([^:]*))(?::(\d+))?$/.exec(host);
-  const name = match?.[1] ?? match?.[2] ?? host;
-  return match?.[3] === undefined ? { name } : { name, port: match[3] };
-}
-
-/** True for what can only mean this machine: `localhost`, 127.0.0.0/8, `[::1]`. */
-export function isLoopbackHost(host: string): boolean {
-  const { name } = splitHost(host);
-  return name === "localhost" || name === "::1" || /^127(?:\.\d{1,3}){3}$/.test(name);
-}

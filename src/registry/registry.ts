@@ -3,8 +3,9 @@ import type { ErrorCode } from "../errors.js";
 import { CooperError, hasCode } from "../errors.js";
 import { formatReference } from "../image/index.js";
 import type { Descriptor, FullReference, Platform, Reference } from "../image/index.js";
+import { systemAuthorities } from "../net/index.js";
 import type { Credential } from "./auth-file.js";
-import { hostCertificates, systemAuthorities } from "./certificates.js";
+import { hostCertificates } from "./certificates.js";
 import {
   authorizerFor,
   checkCredential,

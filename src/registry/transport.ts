@@ -5,11 +5,10 @@ import { createSecureContext } from "node:tls";
 import type { SecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
 import { CooperError } from "../errors.js";
-import { mayRefer, reachOf } from "./addresses.js";
-import type { Reach, Referral } from "./addresses.js";
+import { mayRefer, proxyFor, reachOf, shownUrl } from "../net/index.js";
+import type { Reach, Referral } from "../net/index.js";
 import type { TlsMaterial } from "./certificates.js";
-import { networkFailure, shownUrl } from "./failure.js";
-import { proxyFor } from "./proxy.js";
+import { networkFailure } from "./failure.js";
 
 /** Limits in ms; all are about progress except `documentMs`. */
 export interface Timings {

@@ -1,10 +1,11 @@
 import { CooperError } from "../errors.js";
 import { monotonicMs } from "../fs/index.js";
 import type { BlobSource, Descriptor } from "../image/index.js";
+import { shownUrl } from "../net/index.js";
 import { discard, header } from "./answers.js";
 import { checkReferred, endpointText } from "./client.js";
 import type { RepositoryClient } from "./client.js";
-import { abortedError, RegistryFailure, shownUrl, statusOf } from "./failure.js";
+import { abortedError, RegistryFailure, statusOf } from "./failure.js";
 import { persist, waitOrGiveUp } from "./persist.js";
 import type { Meter } from "./progress.js";
 import type { Answer } from "./transport.js";

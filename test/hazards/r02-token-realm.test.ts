@@ -2,7 +2,7 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { mayRefer, reachOf } from "../../src/registry/addresses.js";
+import { mayRefer, reachOf } from "../../src/net/index.js";
 import { reply, replyError, startFakeRegistry } from "../support/fake-registry.js";
 import { makeCertificates } from "../support/registry.js";
 import { amd64, bearer, failureOf, fullName, openTestRoom, sampleImage, seed } from "../registry/samples.js";

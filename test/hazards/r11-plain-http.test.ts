@@ -5,7 +5,7 @@ import { once } from "node:events";
 import { connect, createServer } from "node:net";
 import type { AddressInfo } from "node:net";
 import { expect, test } from "vitest";
-import { proxyFor } from "../../src/registry/proxy.js";
+import { proxyFor } from "../../src/net/index.js";
 import { startFakeRegistry } from "../support/fake-registry.js";
 import { makeCertificates } from "../support/registry.js";
 import { amd64, failureOf, fullName, openTestRoom, sampleImage, seed } from "../registry/samples.js";
