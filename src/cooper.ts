@@ -32,6 +32,10 @@ export interface BuildOptions extends TransferOptions {
   /** `undefined` as a value: taken from the environment. */
   readonly buildArgs?: Readonly<Record<string, string | undefined>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** Seconds since 1970 that `created`, the history and `ARG SOURCE_DATE_EPOCH` show instead of the time of the build. */
+  readonly sourceDateEpoch?: number;
+  /** Modification times in new layers: those later than `sourceDateEpoch` become it, or all do. Default: they stay. */
+  readonly rewriteTimestamps?: "later" | "all";
   /** False: no step is looked up (results are still recorded). Default true. */
   readonly cache?: boolean;
   readonly pull?: PullPolicy;

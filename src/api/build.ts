@@ -1,6 +1,14 @@
 import { join, resolve } from "node:path";
-import type { BuildEngine, BuildPlan } from "../builder/index.js";
-import { makePlan, parseCached, readContainerfile, runPlan } from "../builder/index.js";
+import type { BuildEngine, BuildPlan, ImageTimes } from "../builder/index.js";
+import {
+  EPOCH_ARG,
+  imageTimes,
+  makePlan,
+  parseCached,
+  readContainerfile,
+  runPlan,
+  withTimes,
+} from "../builder/index.js";
 import type { BuildContext } from "../context/index.js";
 import type { BuildOptions, BuildResult } from "../cooper.js";
 import { CooperError, hasCode, ioError } from "../errors.js";
@@ -25,11 +33,13 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
   const signal = options.signal ?? new AbortController().signal;
   const names = (options.tags ?? []).map((tag) => taggable(tag));
   const contextDir = resolve(options.contextDir);
-  const plan = await planOf(workshop, await withStdin(options), contextDir);
+  const buildArgs = buildArgsOf(options);
+  const times = timesOf(options, buildArgs);
+  const plan = await planOf(workshop, await withStdin(options), contextDir, buildArgs);
   const context = lazyContext(workshop, contextDir, options.onEvent);
   await using leases = openLeases(workshop.store);
   try {
-    const engine = engineOf(workshop, plan, options, { context: context.get, leases, signal });
+    const engine = engineOf(workshop, plan, options, { context: context.get, leases, signal, times });
     const { image, steps } = await explained(
       runPlan({ plan, engine, useCache: options.cache !== false, names: names.map(formatReference) }),
     );
@@ -95,7 +105,35 @@ function taggable(tag: string): FullReference {
   return localName(name);
 }
 
-async function planOf(workshop: Workshop, options: BuildOptions, contextDir: string): Promise<BuildPlan> {
+/** `--build-arg`, those without a value taken from the environment. */
+function buildArgsOf(options: BuildOptions): Map<string, string> {
+  const buildArgs = new Map<string, string>();
+  for (const [name, value] of Object.entries(options.buildArgs ?? {})) {
+    const resolved = value ?? process.env[name];
+    if (resolved !== undefined) buildArgs.set(name, resolved);
+  }
+  return buildArgs;
+}
+
+/** The times of the image; a stage that declares ARG SOURCE_DATE_EPOCH sees the one that was given. */
+function timesOf(options: BuildOptions, buildArgs: Map<string, string>): ImageTimes {
+  const { sourceDateEpoch, rewriteTimestamps } = options;
+  const buildArg = buildArgs.get(EPOCH_ARG);
+  const times = imageTimes({
+    ...(sourceDateEpoch === undefined ? {} : { sourceDateEpoch }),
+    ...(rewriteTimestamps === undefined ? {} : { rewriteTimestamps }),
+    ...(buildArg === undefined ? {} : { buildArg }),
+  });
+  if (times.epoch !== undefined) buildArgs.set(EPOCH_ARG, String(times.epoch));
+  return times;
+}
+
+async function planOf(
+  workshop: Workshop,
+  options: BuildOptions,
+  contextDir: string,
+  buildArgs: ReadonlyMap<string, string>,
+): Promise<BuildPlan> {
   const source = readContainerfile({
     contextDir,
     ...(options.file === undefined ? {} : { file: options.file }),
@@ -109,11 +147,6 @@ async function planOf(workshop: Workshop, options: BuildOptions, contextDir: str
       message,
       where: `${source.name}:${span.line}:${span.column}`,
     });
-  }
-  const buildArgs = new Map<string, string>();
-  for (const [name, value] of Object.entries(options.buildArgs ?? {})) {
-    const resolved = value ?? process.env[name];
-    if (resolved !== undefined) buildArgs.set(name, resolved);
   }
   return makePlan(source, file, {
     buildArgs,
@@ -131,9 +164,10 @@ function engineOf(
     readonly context: () => BuildContext;
     readonly leases: Leases;
     readonly signal: AbortSignal;
+    readonly times: ImageTimes;
   },
 ): BuildEngine {
-  const { context, leases, signal } = work;
+  const { context, leases, signal, times } = work;
   const bases = new Map<string, Promise<StoredImage>>();
   const baseImage = (name: string): Promise<StoredImage> => {
     const found =
@@ -144,7 +178,7 @@ function engineOf(
   };
   return {
     store: leases.store,
-    snapshotter: workshop.snapshotter,
+    snapshotter: async () => withTimes(await workshop.snapshotter(), times),
     cache: workshop.cache,
     context,
     sandbox: workshop.sandbox,
@@ -159,6 +193,7 @@ function engineOf(
     scratchDir: workshop.scratchDir,
     environment: process.env,
     now: Date.now,
+    times,
     // Returned, because an engine's listener may ask its caller to wait.
     emit: (event: CooperEvent) => options.onEvent?.(event),
     signal,

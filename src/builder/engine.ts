@@ -4,6 +4,7 @@ import type { EventListener } from "../events.js";
 import type { Sandbox } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
+import type { ImageTimes } from "./times.js";
 
 /** The workshops a build uses and what else it may touch, made by whoever wires the engine. */
 export interface BuildEngine {
@@ -26,6 +27,7 @@ export interface BuildEngine {
   readonly scratchDir: () => string;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
+  readonly times: ImageTimes;
   readonly emit: EventListener;
   readonly signal: AbortSignal;
   /** Runs a step's work when fewer than `--jobs` others do. */

@@ -17,4 +17,6 @@ export { networkFiles } from "./network-files.js";
 export { makePlan } from "./plan.js";
 export type { BuildPlan } from "./plan.js";
 export { DEFAULT_PATH, envOf, workdirOf } from "./state.js";
+export { EPOCH_ARG, imageTimes, withTimes } from "./times.js";
+export type { ImageTimes } from "./times.js";
 export { resolveUser } from "./users.js";

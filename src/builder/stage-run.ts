@@ -13,6 +13,9 @@ import type { Step } from "./steps/prepare.js";
 import { declareArgs, metadataOf, prepareStep } from "./steps/prepare.js";
 import type { PreparedStep } from "./steps/step.js";
 
+/** Instructions whose layers hold files with times. */
+const LAYER_MAKERS: ReadonlySet<string> = new Set(["RUN", "COPY", "ADD", "WORKDIR"]);
+
 /** The moving part of a stage: its state, replaced step by step. */
 export class StageRun {
   readonly #options: StageOptions;
@@ -106,7 +109,8 @@ export class StageRun {
       { name: this.#onBase ? "base" : "parent", value: chainIdOf(config.rootfs.diff_ids) ?? "scratch" },
       { name: "platform", value: formatPlatform(this.#options.plan.platform) },
     ];
-    return makeKey([...parent, ...prepared.components], prepared.files);
+    const times = LAYER_MAKERS.has(step.instruction.kind) ? this.#options.engine.times.components : [];
+    return makeKey([...parent, ...times, ...prepared.components], prepared.files);
   }
 
   /** The image that a recorded step makes of the present state, if its record and layer are there. */
@@ -123,17 +127,18 @@ export class StageRun {
     const diffId = record.diffId as StepOutcome["diffId"];
     if (!known?.config.created || (diffId !== undefined && engine.store.layers.dir(diffId) === undefined))
       return undefined;
+    const built = record.built ?? known.config.created;
     const config = withStep(
       this.#state.config,
       { ...outcome, ...(diffId ? { diffId } : {}) },
       prepared.createdBy,
-      known.config.created,
+      engine.times.epoch === undefined ? built : engine.times.created(engine.now()),
     );
     const bytes = serializeConfig(config);
     if (digestOf(bytes) === known.id) return { image: known };
     // The same layer on another history: from now on the record leads to the image that has this one.
     const image = this.#register(bytes);
-    engine.cache.record(key, site, { imageId: image.id, ...(diffId ? { diffId } : {}) });
+    engine.cache.record(key, site, { imageId: image.id, ...(diffId ? { diffId } : {}), built });
     return { image };
   }
 
@@ -155,15 +160,16 @@ export class StageRun {
       engine.signal.throwIfAborted();
       return prepared.execute(engine);
     });
-    const created = new Date(engine.now()).toISOString();
+    const now = engine.now();
     const config = withStep(
       this.#state.config,
       { ...outcome, ...(diffId ? { diffId } : {}) },
       prepared.createdBy,
-      created,
+      engine.times.created(now),
     );
     const image = this.#register(serializeConfig(config));
-    engine.cache.record(key, site, { imageId: image.id, ...(diffId ? { diffId } : {}) });
+    const built = engine.times.epoch === undefined ? {} : { built: new Date(now).toISOString() };
+    engine.cache.record(key, site, { imageId: image.id, ...(diffId ? { diffId } : {}), ...built });
     return { image };
   }
 

@@ -32,6 +32,7 @@ export function openLayerCache(dir: string, now: () => number = Date.now): Layer
       components: keptComponents(key.components),
       ...(listed ? { filesDigest } : undefined),
       createdAt: now(),
+      ...(result.built === undefined ? undefined : { built: result.built }),
     };
     write(places.record(key.key), seal(recordBody(key, entry)));
     write(places.site(site), seal({ site, key: key.key }));

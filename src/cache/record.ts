@@ -37,11 +37,12 @@ export function recordBody(key: CacheKey, record: CacheRecord): unknown {
 /** The record of a key; undefined when the body is not one. */
 export function parseRecord(key: string, body: unknown): CacheRecord | undefined {
   if (!isObject(body) || body["key"] !== key) return undefined;
-  const { imageId, diffId, site, createdAt, filesDigest, components } = body;
+  const { imageId, diffId, site, createdAt, filesDigest, components, built } = body;
   if (typeof imageId !== "string" || !DIGEST.test(imageId)) return undefined;
   if (diffId !== undefined && (typeof diffId !== "string" || !DIGEST.test(diffId))) return undefined;
   if (filesDigest !== undefined && (typeof filesDigest !== "string" || !HEX.test(filesDigest)))
     return undefined;
+  if (built !== undefined && typeof built !== "string") return undefined;
   if (typeof site !== "string" || typeof createdAt !== "number") return undefined;
   if (!Array.isArray(components) || !components.every(isComponent)) return undefined;
   return {
@@ -51,6 +52,7 @@ export function parseRecord(key: string, body: unknown): CacheRecord | undefined
     components,
     ...(filesDigest === undefined ? undefined : { filesDigest }),
     createdAt,
+    ...(built === undefined ? undefined : { built }),
   };
 }
 

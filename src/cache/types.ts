@@ -50,6 +50,8 @@ export interface CacheRecord {
   readonly filesDigest?: string;
   /** ms since 1970. */
   readonly createdAt: number;
+  /** When the step was built, RFC 3339; missing where the image says so itself. */
+  readonly built?: string;
 }
 
 /** Results of steps by key. Every unreadable, cut off or altered file of it counts as not there. */
@@ -60,7 +62,7 @@ export interface LayerCache {
   record(
     key: CacheKey,
     site: string,
-    result: { readonly imageId: string; readonly diffId?: DiffId | string },
+    result: { readonly imageId: string; readonly diffId?: DiffId | string; readonly built?: string },
   ): void;
   /** One line for people: what differs from the newest record of the site; undefined when it has none. Never throws for what is on disk. */
   explain(key: CacheKey, site: string): string | undefined;

@@ -6,8 +6,9 @@ import type { BytePath, StagedDirectory, TreeEntry } from "../fs/index.js";
 import type { DiffId } from "../image/index.js";
 import type { TreeFlavour } from "./attributes.js";
 import { applyAttributes } from "./attributes.js";
+import { deepPaths } from "./deep-paths.js";
 import type { DigestMemory } from "./layer-view.js";
-import { layerXattrs } from "./layer-names.js";
+import { layerXattrs, shown } from "./layer-names.js";
 import type { Layers } from "./layers.js";
 import { layerName } from "./layers.js";
 import { diffHash, pump } from "./pump.js";
@@ -157,11 +158,16 @@ function setAttributes(dir: string, entry: TreeEntry, flavour: TreeFlavour): voi
 }
 
 /** Reads the upper directory once and renames it to the layer's tree. Throws `io`, `no-space`, `unsupported`. */
-export async function commitRootfs(layers: Layers, rootfs: PreparedRootfs): Promise<LayerInfo> {
+export async function commitRootfs(
+  layers: Layers,
+  rootfs: PreparedRootfs,
+  retime?: (mtimeNs: bigint) => bigint,
+): Promise<LayerInfo> {
   const from = prepared.get(rootfs);
   if (!from) throw new Error("commit of a rootfs that was not prepared here, or committed before");
   const sockets: BytePath[] = [];
-  const tar = writeTar(upperChanges(rootfs.upperDir, from.root, layers.flavour, sockets));
+  const changes = upperChanges(rootfs.upperDir, from.root, layers.flavour, sockets);
+  const tar = writeTar(retime ? retimed(changes, rootfs.upperDir, layers.flavour, retime) : changes);
   const hash = diffHash();
   await pump(tar.chunks, (chunk) => hash.update(chunk));
   prepared.delete(rootfs);
@@ -186,6 +192,31 @@ function* upperChanges(
   for (const change of scanTree(upperDir, options)) {
     if (change.kind === "add" && change.entry.path === ROOT && looksLike(change.entry, root)) continue;
     yield change;
+  }
+}
+
+/** Sets the times in the tree as it is read: reading a directory later does not touch them again. */
+function* retimed(
+  changes: Iterable<Change>,
+  root: string,
+  flavour: TreeFlavour,
+  retime: (mtimeNs: bigint) => bigint,
+): Generator<Change, void> {
+  using paths = deepPaths(root);
+  for (const change of changes) {
+    const before = change.kind === "add" ? change.entry.mtimeNs : 0n;
+    const mtimeNs = retime(before);
+    if (change.kind !== "add" || mtimeNs === before) {
+      yield change;
+      continue;
+    }
+    const { path } = change.entry;
+    try {
+      flavour.syscalls().setTime(paths.of(path), mtimeNs);
+    } catch (error) {
+      throw ioError("set the time of", shown(path), error);
+    }
+    yield { ...change, entry: { ...change.entry, mtimeNs } };
   }
 }
 

@@ -47,7 +47,7 @@ export function openSnapshotter(options: SnapshotterOptions): Snapshotter {
   return {
     view: async (diffIds) => openStackView(layers, distinctLayers(layers, diffIds), digests),
     prepare: (diffIds, signal) => prepareRootfs(layers, diffIds, digests, signal),
-    commit: (rootfs) => commitRootfs(layers, rootfs),
+    commit: (rootfs, retime) => commitRootfs(layers, rootfs, retime),
     write: (changes, signal) => writeLayer(layers, changes, signal),
     readArchive: (file, name, signal) => readArchive(home, file, name, signal),
     isArchive,

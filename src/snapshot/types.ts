@@ -30,8 +30,11 @@ export interface Snapshotter {
   view(diffIds: readonly DiffId[]): Promise<FileTree & Disposable>;
   /** Makes missing trees (several at once) and an empty upper directory that looks like the stack's root. */
   prepare(diffIds: readonly DiffId[], signal?: AbortSignal): Promise<PreparedRootfs>;
-  /** Reads the upper directory once, computes its DiffId, renames it to the layer's tree. Throws `no-space`, `io`. */
-  commit(rootfs: PreparedRootfs): Promise<LayerInfo>;
+  /**
+   * Reads the upper directory once, computes its DiffId, renames it to the layer's tree. `retime` gives every entry its
+   * modification time (ns since 1970), from the one it has. Throws `no-space`, `io`.
+   */
+  commit(rootfs: PreparedRootfs, retime?: (mtimeNs: bigint) => bigint): Promise<LayerInfo>;
   /** Writes changes as a tar: one pass of read, hash, write. Entries must come sorted, parents first. */
   write(changes: Iterable<Change>, signal?: AbortSignal): Promise<LayerInfo>;
   /** The entries of an archive file (tar, plain or gzip/bzip2/xz/zstd), guarded (hazards L01-L22), content spooled to the staged file system. */

@@ -12,7 +12,7 @@ import type { Chmod } from "../copy/chmod.js";
 import { parseChmod } from "../copy/chmod.js";
 import type { CopyInputs } from "../copy/inputs.js";
 import { copyInputs } from "../copy/inputs.js";
-import { FIXED_TIME, LayerPlan } from "../copy/layer-plan.js";
+import { LayerPlan } from "../copy/layer-plan.js";
 import type { CopyTarget } from "../copy/layout.js";
 import { planCopy } from "../copy/layout.js";
 import type { CopySource, Selected } from "../copy/select.js";
@@ -199,7 +199,7 @@ async function planAll(
     await planArchive(plan, entry, file, target, engine);
   }
   if (plain.length > 0) planCopy(plan, source, plain, target);
-  for (const heredoc of request.heredocs) planHeredoc(plan, heredoc, target);
+  for (const heredoc of request.heredocs) planHeredoc(plan, heredoc, target, engine.times.made);
 }
 
 /** Source: Dockerfile reference, "COPY". */
@@ -222,13 +222,13 @@ function isArchive(entry: TreeEntry, tree: FileTree, snapshotter: Snapshotter): 
   }
 }
 
-function planHeredoc(plan: LayerPlan, heredoc: HeredocFile, target: CopyTarget): void {
+function planHeredoc(plan: LayerPlan, heredoc: HeredocFile, target: CopyTarget, mtimeNs: bigint): void {
   const owner = target.owner ?? { uid: 0, gid: 0 };
   const dest = plan.resolve(cleanPath(target.path), true);
   const intoDir = target.path.endsWith("/") || plan.lstat(dest)?.type === "dir";
-  const dir = plan.makeDir(intoDir ? dest : parentOf(dest), owner, FIXED_TIME);
+  const dir = plan.makeDir(intoDir ? dest : parentOf(dest), owner, mtimeNs);
   const bytes = Buffer.from(heredoc.content);
   const mode = target.chmod ? target.chmod(0o644, false) : 0o644;
   const path = intoDir ? joinPath(dir, cleanPath(heredoc.name)) : dest;
-  plan.add({ path, type: "file", mode, ...owner, size: bytes.length, mtimeNs: FIXED_TIME }, () => bytes);
+  plan.add({ path, type: "file", mode, ...owner, size: bytes.length, mtimeNs }, () => bytes);
 }

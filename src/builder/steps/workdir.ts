@@ -1,5 +1,5 @@
 import { cleanPath } from "../../fs/index.js";
-import { FIXED_TIME, LayerPlan } from "../copy/layer-plan.js";
+import { LayerPlan } from "../copy/layer-plan.js";
 import type { BuildEngine } from "../engine.js";
 import type { StageState } from "../state.js";
 import type { PreparedStep, StepSite } from "./step.js";
@@ -20,7 +20,7 @@ async function execute(
 ): ReturnType<PreparedStep["execute"]> {
   using below = await (await engine.snapshotter()).view(state.config.rootfs.diff_ids);
   const plan = new LayerPlan(below);
-  plan.makeDir(cleanPath(path), { uid: 0, gid: 0 }, FIXED_TIME);
+  plan.makeDir(cleanPath(path), { uid: 0, gid: 0 }, engine.times.made);
   if (plan.isEmpty) return {};
   const { diffId } = await (await engine.snapshotter()).write(plan.changes(), engine.signal);
   return { diffId };

@@ -23,6 +23,17 @@ const flags = {
   target: { kind: "string", value: "STAGE", help: "stop at this stage" },
   "build-arg": { kind: "list", value: "K[=V]", help: "set an ARG; without a value, from the environment" },
   label: { kind: "list", value: "K=V", help: "add a label" },
+  "source-date-epoch": {
+    kind: "string",
+    value: "N",
+    help: "the image's time in seconds since 1970, instead of now (default: $SOURCE_DATE_EPOCH)",
+  },
+  "rewrite-timestamp": { kind: "boolean", help: "no file of a new layer is later than --source-date-epoch" },
+  timestamp: {
+    kind: "string",
+    value: "N",
+    help: "as --source-date-epoch, and the time of every file of a new layer",
+  },
   "no-cache": { kind: "boolean", help: "run every step, even those whose inputs did not change" },
   pull: {
     kind: "optional",
@@ -64,8 +75,8 @@ export const build = command({
     "dns-search env from group-add hooks-dir hostname http-proxy identity-label ignorefile inherit-labels ipc isolation " +
     "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
     "no-hosts omit-history os os-feature os-version pid platform policy provenance pull-always pull-never push retry-delay " +
-    "rewrite-timestamp runtime runtime-flag save-stages sbom secret security-opt shm-size sign-by skip-unused-stages " +
-    "source-date-epoch source-policy-file squash squash-all ssh stage-labels stdin timestamp ulimit unsetenv unsetlabel " +
+    "runtime runtime-flag save-stages sbom secret security-opt shm-size sign-by skip-unused-stages " +
+    "source-policy-file squash squash-all ssh stage-labels stdin ulimit unsetenv unsetlabel " +
     "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant volume,v",
   run: async ({ flags: given, operands }, world) => {
     const options = buildOptions(given, operands, world);
@@ -117,10 +128,36 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...(given.label.length === 0 ? {} : { labels: keyValues("--label", given.label, "") }),
     ...(given["no-cache"] ? { cache: false } : {}),
     ...pullPolicy(given.pull),
+    ...times(given, buildArgs, world),
     ...(outputs.length === 0 ? {} : { outputs }),
     ...(jobs === undefined || jobs === 0 ? {} : { jobs }),
     signal: world.signal,
   };
+}
+
+/** Source: buildah-build(1); docker and buildah both take the environment variable, too. */
+function times(
+  given: Given,
+  buildArgs: readonly string[],
+  world: World,
+): Pick<BuildOptions, "sourceDateEpoch" | "rewriteTimestamps"> {
+  const { timestamp, "source-date-epoch": flag } = given;
+  if (timestamp !== undefined && flag !== undefined) {
+    throw usage("--timestamp and --source-date-epoch exclude each other");
+  }
+  if (timestamp !== undefined) {
+    return { sourceDateEpoch: seconds("--timestamp", timestamp), rewriteTimestamps: "all" };
+  }
+  const rewrite = given["rewrite-timestamp"] ? ({ rewriteTimestamps: "later" } as const) : {};
+  if (flag !== undefined) return { sourceDateEpoch: seconds("--source-date-epoch", flag), ...rewrite };
+  const variable = world.env["SOURCE_DATE_EPOCH"] ?? "";
+  if (variable === "" || buildArgs.some((arg) => /^SOURCE_DATE_EPOCH(?:=|$)/.test(arg))) return rewrite;
+  return { sourceDateEpoch: seconds("SOURCE_DATE_EPOCH in the environment", variable), ...rewrite };
+}
+
+function seconds(name: string, text: string): number {
+  if (/^\d{1,12}$/.test(text)) return Number(text);
+  throw usage(`${name}: "${text}" is not a whole number of seconds since 1970`);
 }
 
 function refuseFixed(given: Given): void {
