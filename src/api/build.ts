@@ -36,7 +36,7 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
   const buildArgs = buildArgsOf(options);
   const times = timesOf(options, buildArgs);
   const plan = await planOf(workshop, await withStdin(options), contextDir, buildArgs);
-  const context = lazyContext(workshop, contextDir, options.onEvent);
+  const context = lazyContext(workshop, { contextDir }, options.onEvent);
   await using leases = openLeases(workshop.store);
   try {
     const engine = engineOf(workshop, plan, options, { context: context.get, leases, signal, times });

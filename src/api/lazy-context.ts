@@ -1,6 +1,6 @@
-import { basename, join } from "node:path";
-import type { BuildContext, IgnoreFile } from "../context/index.js";
-import { expandGlob, openContext, readAsGitignore, readIgnoreFile } from "../context/index.js";
+import { join } from "node:path";
+import type { BuildContext, IgnoreFile, IgnoreFilePlaces } from "../context/index.js";
+import { expandGlob, findIgnoreFile, openContext, readAsGitignore } from "../context/index.js";
 import type { EventListener } from "../events.js";
 import { textOf } from "../fs/index.js";
 import { readXattrs } from "../runtime/index.js";
@@ -15,19 +15,20 @@ export interface LazyContext {
   readonly close: () => void;
 }
 
-/** A context of `dir`; warnings go to `onEvent`. */
+/** A context directory with its ignore file; warnings go to `onEvent`. */
 export function lazyContext(
   workshop: Workshop,
-  dir: string,
+  places: IgnoreFilePlaces,
   onEvent: EventListener | undefined,
 ): LazyContext {
   let context: BuildContext | undefined;
   let ignore: IgnoreFile | undefined;
   const open = (): BuildContext => {
-    ignore = readIgnoreFile(dir);
+    ignore = findIgnoreFile(places);
+    warnOfOthers(ignore, onEvent);
     return openContext({
-      dir,
-      ignore: ignore?.patterns ?? [],
+      dir: places.contextDir,
+      ignore: ignore?.lines ?? [],
       statCacheDir: join(workshop.root, "cache/stat"),
       xattrs: readXattrs,
       now: Date.now,
@@ -52,16 +53,24 @@ export function lazyContext(
   };
 }
 
+/** Whoever has two ignore files may think that both count. */
+export function warnOfOthers(ignore: IgnoreFile | undefined, onEvent: EventListener | undefined): void {
+  if (!ignore || ignore.passedOver.length === 0) return;
+  const verb = ignore.passedOver.length === 1 ? "is" : "are";
+  const message = `${ignore.name} is the ignore file of this build; ${ignore.passedOver.join(", ")} ${verb} not read`;
+  onEvent?.({ type: "warning", code: "ignore-file", message });
+}
+
 /** Patterns without a slash stay in the root here, while git would take them at any depth: the commonest mistake. */
 async function ignoreHints(context: BuildContext, ignore: IgnoreFile): Promise<readonly string[]> {
-  const plain = ignore.patterns.filter((pattern) => !/[/!]/.test(pattern));
+  const patterns = ignore.lines.map(({ pattern }) => pattern);
+  const plain = patterns.filter((pattern) => !/[/!]/.test(pattern));
   if (plain.length === 0) return [];
-  const differences = await readAsGitignore(ignore.patterns, await expandGlob(context, "**"));
-  const name = basename(ignore.path);
+  const differences = await readAsGitignore(patterns, await expandGlob(context, "**"));
   return differences
     .filter(({ pattern }) => plain.includes(pattern))
     .map(
       ({ pattern, path }) =>
-        `${name}: "${pattern}" does not hide ${textOf(path)}, as it would in a .gitignore; "**/${pattern}" would`,
+        `${ignore.name}: "${pattern}" does not hide ${textOf(path)}, as it would in a .gitignore; "**/${pattern}" would`,
     );
 }

@@ -2,15 +2,15 @@ import type { BigIntStats, Dirent } from "node:fs";
 import { lstatSync, readdirSync, readlinkSync, realpathSync } from "node:fs";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import type { BytePath, EntryType, OpenFile, TreeEntry } from "../fs/index.js";
-import { bytesOf, fsPath, joinPath, parentOf, ROOT, textOf } from "../fs/index.js";
+import { bytesOf, cleanPath, fsPath, joinPath, parentOf, ROOT, textOf } from "../fs/index.js";
 import type { Digest } from "../image/index.js";
-import type { IgnoreMatcher } from "./ignore-matcher.js";
-import { ignoreMatcher, NO_MATCH } from "./ignore-matcher.js";
+import type { PatternIndex } from "./pattern-index.js";
+import { NO_MATCH, patternIndex } from "./pattern-index.js";
 import type { ListedFile } from "./read-file.js";
 import { changed, contextError, hashListed, openListed } from "./read-file.js";
 import type { FileStamp, KnownFile, StatCache } from "./stat-cache.js";
 import { openStatCache } from "./stat-cache.js";
-import type { BuildContext, ContextOptions } from "./types.js";
+import type { BuildContext, ContextOptions, Explanation } from "./types.js";
 
 /**
  * Opens a directory as a build context. Nothing is read before it is asked for, directory by directory; what was read
@@ -21,7 +21,7 @@ export function openContext(options: ContextOptions): BuildContext {
   return new ContextTree(
     options,
     root,
-    ignoreMatcher(options.ignore),
+    patternIndex(options.ignore),
     openStatCache(options.statCacheDir, root),
   );
 }
@@ -65,12 +65,12 @@ class ContextTree implements BuildContext {
   readonly #options: ContextOptions;
   /** Absolute, without links, as bytes; "" for the root of the file system. */
   readonly #prefix: string;
-  readonly #matcher: IgnoreMatcher;
+  readonly #matcher: PatternIndex;
   readonly #cache: StatCache;
   readonly #directories = new Map<BytePath, KnownDirectory | undefined>();
   readonly #holdsVisible = new Map<BytePath, boolean>();
 
-  constructor(options: ContextOptions, root: string, matcher: IgnoreMatcher, cache: StatCache) {
+  constructor(options: ContextOptions, root: string, matcher: PatternIndex, cache: StatCache) {
     this.dir = options.dir;
     this.#options = options;
     this.#prefix = root === "/" ? "" : root;
@@ -121,6 +121,20 @@ class ContextTree implements BuildContext {
     const at = bytesOf(path) as BytePath;
     const isThere = this.#isRealPath(at) && this.#status(at) !== undefined;
     return isThere && !this.sockets.has(at) && this.lstat(at) === undefined && !this.sockets.has(at);
+  }
+
+  explain(path: string): Explanation {
+    const at = cleanPath(path);
+    const status = this.#isRealPath(at) ? this.#status(at) : undefined;
+    if (!status) return { outcome: "missing" };
+    const { verdict, at: matched } = this.#matcher.decide(at);
+    const line = this.#options.ignore[verdict];
+    const reason = {
+      ...(typeof line === "object" ? { line } : {}),
+      ...(matched === at ? {} : { matched }),
+    };
+    if (this.#matcher.hides(verdict)) return { outcome: this.lstat(at) ? "parent" : "hidden", ...reason };
+    return { outcome: status.isSocket() ? "socket" : "visible", ...reason };
   }
 
   saveStatCache(): void {

@@ -1,6 +1,6 @@
 import type { BytePath } from "../fs/index.js";
 import { textOf } from "../fs/index.js";
-import { ignoreMatcher } from "./ignore-matcher.js";
+import { patternIndex } from "./pattern-index.js";
 
 /** A path that an ignore file leaves visible though the same line in a .gitignore would hide it. */
 export interface GitignoreDifference {
@@ -18,7 +18,7 @@ export async function readAsGitignore(
   paths: Iterable<BytePath>,
 ): Promise<readonly GitignoreDifference[]> {
   const { default: ignore } = await import("ignore");
-  const matcher = ignoreMatcher(patterns);
+  const matcher = patternIndex(patterns);
   const asGit = patterns
     .filter((pattern) => !pattern.startsWith("!"))
     .map((pattern) => ({

@@ -1,10 +1,11 @@
 /**
  * context/ owns which files of the build context a build may see, and their digests.
  *
- * - One matcher decides what is hidden, and it is moby's `MatchesOrParentMatches`: the last line that matches a path or a
- *   parent of it wins. (BuildKit's walk forgets a line that did not count at a directory when it comes to the files
- *   below: after `a`, `!a/b`, `a` it copies a/b. Here the last line wins, as documented.) Time is linear in pattern and
- *   path. What moby refuses as malformed is refused here, before anything is read.
+ * - One ignore file is in force, the first of a list of places (`findIgnoreFile`), and is read only where it may lie.
+ * - One matcher decides what is hidden, by the rule of BuildKit's walk: going down a path, the last line that matches and
+ *   changes what was decided so far wins; a line that would change nothing is forgotten below. (So after `a`, `!a/b`,
+ *   `a` there is a/b.) Time is linear in pattern and path. What moby refuses as malformed is refused here, before
+ *   anything is read.
  * - A hidden directory exists only while it holds something re-included; it is entered only when a `!` could match below.
  * - Bytes come only from regular files that are still what `lstat` said and still where they were: a file that changed,
  *   or was reached through a swapped link, is an error. Nothing is followed, nothing blocks. Sockets do not exist.
@@ -18,11 +19,21 @@
  * rules are others than ignore files' have (no pattern without a slash stays in the root, nothing comes back below a
  * hidden directory).
  */
-export type { BuildContext, ContextOptions, IgnoreFile, XattrReader } from "./types.js";
+export type {
+  BuildContext,
+  ContextOptions,
+  Explanation,
+  IgnoreFile,
+  IgnoreFilePlaces,
+  IgnoreLine,
+  XattrReader,
+} from "./types.js";
 export { openContext } from "./context-tree.js";
 export { expandGlob } from "./expand-glob.js";
 export { readAsGitignore } from "./gitignore.js";
+export { findIgnoreFile } from "./find-ignore-file.js";
 export { parseIgnoreFile, readIgnoreFile } from "./ignore-file.js";
-export type { IgnoreMatcher } from "./ignore-matcher.js";
-export { ignoreMatcher } from "./ignore-matcher.js";
+export type { IgnoreVerdict } from "./ignore-matcher.js";
+export { IgnoreMatcher } from "./ignore-matcher.js";
+export { patternIndex } from "./pattern-index.js";
 export { hasWildcard, matchPattern } from "./pattern-match.js";

@@ -8,8 +8,9 @@ import { patternBytes, RUNE_ERROR, runeAt, runeWidth } from "./go-path.js";
  * Cost: at most pattern times path. Throws `syntax` for a malformed pattern.
  */
 export function matchPattern(pattern: string, path: string): boolean {
-  const matched = tryMatch(patternBytes(pattern), patternBytes(path));
-  if (matched === undefined)
+  const bytes = patternBytes(pattern);
+  const matched = tryMatch(bytes, patternBytes(path));
+  if (matched === undefined || (!matched && !isWellFormed(bytes)))
     throw new CooperError("syntax", `${JSON.stringify(pattern)} is not a valid pattern`);
   return matched;
 }
@@ -19,7 +20,10 @@ export function hasWildcard(path: string): boolean {
   return /[*?[\\]/.test(path);
 }
 
-/** As `matchPattern`, over bytes on both sides; undefined for a malformed pattern. */
+/**
+ * As `matchPattern`, over bytes on both sides; undefined for a malformed pattern. As in Go, what comes after a `*` is
+ * not read when what comes before it does not match.
+ */
 export function tryMatch(pattern: string, path: string): boolean | undefined {
   let rest = path;
   for (let at = 0; at < pattern.length;) {
@@ -28,7 +32,7 @@ export function tryMatch(pattern: string, path: string): boolean | undefined {
     if (star && start === end) return !rest.includes("/");
     const skipped = matchSomewhere(pattern, start, end, rest, star);
     if (skipped === undefined) return undefined;
-    if (skipped < 0) return restIsWellFormed(pattern, at) ? false : undefined;
+    if (skipped < 0) return false;
     rest = rest.slice(skipped);
   }
   return rest === "";
@@ -73,8 +77,8 @@ function matchSomewhere(
   }
 }
 
-function restIsWellFormed(pattern: string, from: number): boolean {
-  for (let at = from; at < pattern.length;) {
+function isWellFormed(pattern: string): boolean {
+  for (let at = 0; at < pattern.length;) {
     const { start, end } = nextChunk(pattern, at);
     if (matchChunk(pattern, start, end, "", 0) === undefined) return false;
     at = end;

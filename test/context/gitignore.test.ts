@@ -1,7 +1,7 @@
 import fc from "fast-check";
 import ignore from "ignore";
 import { describe, expect, test } from "vitest";
-import { ignoreMatcher, readAsGitignore } from "../../src/context/index.js";
+import { patternIndex, readAsGitignore } from "../../src/context/index.js";
 import type { BytePath } from "../../src/fs/index.js";
 
 const paths = (...all: string[]): BytePath[] => all as BytePath[];
@@ -39,7 +39,7 @@ describe("readAsGitignore", () => {
         const git = ignore({ ignorecase: false }).add(
           patterns.map((each) => (each.startsWith("**/") ? each : `/${each}`)),
         );
-        expect(ignoreMatcher(patterns).ignores(at as BytePath)).toBe(git.ignores(at));
+        expect(patternIndex(patterns).ignores(at as BytePath)).toBe(git.ignores(at));
       }),
       { numRuns: 10_000 },
     );

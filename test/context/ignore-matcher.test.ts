@@ -1,15 +1,21 @@
 import fc from "fast-check";
 import { describe, expect, test } from "vitest";
-import { ignoreMatcher, matchPattern, parseIgnoreFile } from "../../src/context/index.js";
+import {
+  IgnoreMatcher,
+  matchPattern,
+  parseIgnoreFile,
+  patternIndex,
+  readIgnoreFile,
+} from "../../src/context/index.js";
 import type { BytePath } from "../../src/fs/index.js";
 import { bytesOf } from "../../src/fs/index.js";
 import { naiveIgnores } from "./moby.js";
 
 const ignores = (patterns: readonly string[], path: string): boolean =>
-  ignoreMatcher(patterns).ignores(bytesOf(path) as BytePath);
-const fromFile = (text: string): readonly string[] => parseIgnoreFile(Buffer.from(text), ".dockerignore");
+  patternIndex(patterns).ignores(bytesOf(path) as BytePath);
+const fromFile = (text: string): readonly string[] => readIgnoreFile(text);
 
-describe("ignoreMatcher", () => {
+describe("patternIndex", () => {
   // [lines, path, hidden]: where docker and gitignore disagree, first, then each rule of moby's.
   test.each<[string, string, boolean]>([
     ["*.log", "a/b.log", false],
@@ -34,9 +40,18 @@ describe("ignoreMatcher", () => {
     // order
     ["*.md\n!README.md", "README.md", false],
     ["!README.md\n*.md", "README.md", true],
-    ["a\n!a/b\na", "a/b", true],
     ["a\n!a\na/b", "a/b", true],
     ["a\n!a\na/b", "a/c", false],
+    // a line that says what holds already does not count, neither there nor below
+    ["a\n!a/b\na", "a/b", false],
+    ["a\n!a/b\na", "a/b/c", false],
+    ["a\n!a/b\na", "a/c", true],
+    ["a/b\n!a", "a/b", true],
+    ["c/**\na*/*\n!?", "a/a", true],
+    ["a\n!a/b/c\na/**", "a/b/c", true],
+    ["a\n!a/b/c\na/*", "a/b/c", false],
+    ["a\n!a/b/c\n**/c", "a/b/c", true],
+    ["x\n!a/b\n**/b\n!a/**", "a/b", false],
     // stars
     ["*", "a/b", true],
     ["*/*.c", "a/b.c", true],
@@ -66,6 +81,7 @@ describe("ignoreMatcher", () => {
     ["a?c", "a/c", false],
     ["a?c", "aéc", true],
     ["[a-c]x", "bx", true],
+    ["a*[]]", "ab]", true],
     ["[^a-c]x", "bx", false],
     ["[^a-c]x", "dx", true],
     ["a[^b]c", "a/c", true],
@@ -111,6 +127,17 @@ describe("ignoreMatcher", () => {
     expect(ignores(fromFile(lines), path)).toBe(hidden);
   });
 
+  test("a malformed line is refused with its place", () => {
+    const lines = parseIgnoreFile(Buffer.from("# windows\n\nbin\\path\n"), ".dockerignore");
+    expect(() => patternIndex(lines)).toThrow(
+      expect.objectContaining({
+        code: "context",
+        message: '.dockerignore:3: the ignore pattern "bin\\\\path" is malformed',
+        hint: 'a backslash goes before a character like * or [ that is meant as such; "/" separates names',
+      }),
+    );
+  });
+
   test("a newline in a name: only * and ? take it", () => {
     expect(ignores(["a/*"], "a/b\nc")).toBe(true);
     expect(ignores(["a/**/c*"], "a/b\nc/cd")).toBe(false);
@@ -119,18 +146,18 @@ describe("ignoreMatcher", () => {
   });
 
   test("names that are not UTF-8", () => {
-    const patterns = parseIgnoreFile(Buffer.from("caf\u00e9\nx?y\n", "latin1"), ".dockerignore");
-    const matcher = ignoreMatcher(patterns);
+    const patterns = readIgnoreFile(Buffer.from("caf\u00e9\nx?y\n", "latin1"));
+    const matcher = patternIndex(patterns);
     expect(matcher.ignores("caf\u00e9" as BytePath)).toBe(true);
     expect(matcher.ignores("caf\u00e8" as BytePath)).toBe(false);
     expect(matcher.ignores("x\u00ffy" as BytePath)).toBe(true);
     expect(matcher.ignores("x\u00ff\u00fey" as BytePath)).toBe(false);
   });
 
-  test.each(["[", "a[", "foo\\ ", "[]a]", "a\\", "!", "[a-]", "[-x]", "[z-a]", "\\q", "a\\Qb"])(
+  test.each(["[", "a[", "a*[", "foo\\ ", "[]a]", "a\\", "!", "[a-]", "[-x]", "[z-a]", "\\q", "a\\Qb"])(
     "%j is refused by name",
     (pattern) => {
-      expect(() => ignoreMatcher(["ok", pattern])).toThrow(
+      expect(() => patternIndex(["ok", pattern])).toThrow(
         expect.objectContaining({
           code: "context",
           message: `the ignore pattern ${JSON.stringify(pattern)} is malformed`,
@@ -192,7 +219,7 @@ describe("ignoreMatcher", () => {
         const patterns = some
           .map(([negative, text]) => (negative ? `!${text}` : text))
           .filter((text) => isAccepted(text));
-        const matcher = ignoreMatcher(patterns);
+        const matcher = patternIndex(patterns);
         let verdict = -1;
         const parts = dir.split("/");
         for (let i = 1; i <= parts.length; i += 1)
@@ -202,16 +229,43 @@ describe("ignoreMatcher", () => {
       }),
       { numRuns: 10_000 },
     );
-    const matcher = ignoreMatcher(["*", "!a/b/c", "!x/*/z"]);
+    const matcher = patternIndex(["*", "!a/b/c", "!x/*/z"]);
     const enter = (dir: string): boolean => matcher.mayHoldVisible(dir as BytePath, 0);
     expect(["a", "a/b", "x", "x/q"].map(enter)).toEqual([true, true, true, true]);
     expect(["b", "a/c", "y", "x/q/r", "ab"].map(enter)).toEqual([false, false, false, false, false]);
   });
 });
 
+describe("IgnoreMatcher", () => {
+  const matcher = new IgnoreMatcher(readIgnoreFile("# all\n*.o\nnode_modules\n!node_modules/keep\nü*\n"));
+
+  test.each<[string, object]>([
+    ["main.c", { ignored: false }],
+    ["main.o", { ignored: true, pattern: "*.o", index: 0 }],
+    ["/main.o/", { ignored: true, pattern: "*.o", index: 0 }],
+    ["./x/../main.o", { ignored: true, pattern: "*.o", index: 0 }],
+    ["über", { ignored: true, pattern: "ü*", index: 3 }],
+    ["node_modules/a/b", { ignored: true, pattern: "node_modules", index: 1, parent: "node_modules" }],
+    ["node_modules/keep", { ignored: false, pattern: "!node_modules/keep", index: 2 }],
+    [
+      "node_modules/keep/x",
+      { ignored: false, pattern: "!node_modules/keep", index: 2, parent: "node_modules/keep" },
+    ],
+    [".", { ignored: false }],
+  ])("%s: %j", (path, verdict) => {
+    expect(matcher.explain(path)).toEqual(verdict);
+    expect(matcher.ignores(path)).toBe("ignored" in verdict && verdict.ignored);
+  });
+
+  test("a blank pattern matches nothing and has its number", () => {
+    expect(new IgnoreMatcher(["", " ", "a"]).explain("a")).toMatchObject({ index: 2 });
+    expect(new IgnoreMatcher([""]).ignores("a")).toBe(false);
+  });
+});
+
 function isAccepted(text: string): boolean {
   try {
-    ignoreMatcher([text]);
+    patternIndex([text]);
     return true;
   } catch {
     return false;

@@ -1,19 +1,26 @@
 /**
- * moby's patternmatcher as its documentation and source describe it, written anew and naively for comparison: every
- * pattern becomes a JavaScript regular expression, every parent is tried. Only for ASCII, and for paths without newlines
- * where the expression has a dot.
+ * BuildKit's walk over a context as its documentation and source describe it, written anew and naively for comparison:
+ * every pattern becomes a JavaScript regular expression, and every directory on the way remembers for each pattern
+ * whether it counted there. A pattern that would not change what was decided so far does not count. Only for ASCII, and
+ * for paths without newlines where the expression has a dot.
  */
 export function naiveIgnores(patterns: readonly string[], path: string): boolean {
-  const parts = path.split("/");
-  let ignored = false;
-  for (const raw of patterns) {
+  const tests = patterns.map((raw) => {
     const pattern = clean(raw.trim());
-    if (raw.trim() === "") continue;
-    const negative = pattern[0] === "!";
-    const body = negative ? pattern.slice(1) : pattern;
-    const test = naiveTest(body);
-    const hit = parts.some((_, i) => test(parts.slice(0, i + 1).join("/")));
-    if (hit) ignored = !negative;
+    const negative = pattern.startsWith("!");
+    return { negative, test: naiveTest(negative ? pattern.slice(1) : pattern), blank: raw.trim() === "" };
+  });
+  const parts = path.split("/");
+  let counted = patterns.map(() => false);
+  let ignored = false;
+  for (let depth = 1; depth <= parts.length; depth += 1) {
+    const at = parts.slice(0, depth).join("/");
+    ignored = false;
+    counted = tests.map(({ negative, test, blank }, i) => {
+      const counts = counted[i] === true || (!blank && negative === ignored && test(at));
+      if (counts) ignored = !negative;
+      return counts;
+    });
   }
   return ignored;
 }
