@@ -27,6 +27,11 @@ export interface BuildOptions extends TransferOptions {
   readonly file?: string;
   /** The Containerfile's text instead of a file. */
   readonly containerfile?: string;
+  /**
+   * Path of the ignore file, relative to the current directory. Default: the Containerfile's own (its path with
+   * `.containerignore` or `.dockerignore` behind it), else `.containerignore`, else `.dockerignore` of the context.
+   */
+  readonly ignoreFile?: string;
   readonly target?: string;
   readonly tags?: readonly string[];
   /** `undefined` as a value: taken from the environment. */
@@ -48,6 +53,44 @@ export interface BuildResult {
   readonly imageId: Digest;
   readonly config: ImageConfig;
   readonly steps: { readonly cached: number; readonly built: number };
+}
+
+/** Which context, and which ignore file: the same as in a build. With `file` "-" stdin is not read. */
+export type ContextOptions = Pick<
+  BuildOptions,
+  "contextDir" | "file" | "containerfile" | "ignoreFile" | "onEvent"
+>;
+
+export interface ContextEntry {
+  /** Relative to the context; bytes that are not UTF-8 are U+FFFD. */
+  readonly path: string;
+  readonly type: "file" | "dir" | "symlink" | "char" | "block" | "fifo" | "socket";
+  /** Permission bits, 0o0000 to 0o7777. */
+  readonly mode: number;
+  /** Bytes of a file; 0 for everything else. */
+  readonly size: number;
+  /** What a symbolic link holds. */
+  readonly target?: string;
+}
+
+export interface ContextListing {
+  /** Relative to the context, or absolute when it lies elsewhere; missing when there is none. */
+  readonly ignoreFile?: string;
+  /** Sorted bytewise by path, with a slash behind directories: each directory before what it holds. */
+  readonly entries: readonly ContextEntry[];
+}
+
+/** What a build sees of a path, and the line of the ignore file that decided. */
+export interface PathExplanation {
+  /** Relative to the context, cleaned; "" is the context itself. */
+  readonly path: string;
+  /** `parent`: hidden, but there for what it holds; `socket`: left out, since an image cannot hold one. */
+  readonly outcome: "visible" | "parent" | "hidden" | "missing" | "socket";
+  readonly ignoreFile?: string;
+  /** Missing when no line decided. `where` is `.dockerignore:3`. */
+  readonly line?: { readonly where: string; readonly text: string };
+  /** The directory above the path that the line matched, when it is not the path itself. */
+  readonly parent?: string;
 }
 
 export interface ImageSummary {

@@ -6,16 +6,22 @@
  * const { imageId } = await cooper.build({ contextDir: ".", tags: ["registry.example.com/team/app:1"] });
  * await cooper.push(imageId, "registry.example.com/team/app:1");
  */
-export { openCooper } from "./api/index.js";
+export { explainPaths, listContext, openCooper } from "./api/index.js";
+export { IgnoreMatcher, readIgnoreFile } from "./context/index.js";
+export type { IgnoreVerdict } from "./context/index.js";
 export type {
   BuildOptions,
   BuildOutput,
   BuildResult,
+  ContextEntry,
+  ContextListing,
+  ContextOptions,
   Cooper,
   HistoryRow,
   ImageDetails,
   ImageSummary,
   OpenOptions,
+  PathExplanation,
   PullPolicy,
   Removed,
   RunImageOptions,

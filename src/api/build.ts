@@ -1,4 +1,4 @@
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import type { BuildEngine, BuildPlan, ImageTimes } from "../builder/index.js";
 import {
   EPOCH_ARG,
@@ -16,7 +16,9 @@ import type { CooperEvent } from "../events.js";
 import type { FullReference } from "../image/index.js";
 import { formatReference, hostPlatform, localName, parseReference } from "../image/index.js";
 import { sourceText } from "../parser/index.js";
+import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
+import { containerfileLocation, ignorePlaces } from "./context.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
 import { openLeases } from "./leases.js";
@@ -32,11 +34,11 @@ export class NeedsPrivileges extends Error {}
 export async function build(workshop: Workshop, options: BuildOptions): Promise<BuildResult> {
   const signal = options.signal ?? new AbortController().signal;
   const names = (options.tags ?? []).map((tag) => taggable(tag));
-  const contextDir = resolve(options.contextDir);
   const buildArgs = buildArgsOf(options);
   const times = timesOf(options, buildArgs);
-  const plan = await planOf(workshop, await withStdin(options), contextDir, buildArgs);
-  const context = lazyContext(workshop, { contextDir }, options.onEvent);
+  const source = readContainerfile(containerfileLocation(await withStdin(options)));
+  const plan = await planOf(workshop, source, options, buildArgs);
+  const context = lazyContext(workshop, ignorePlaces(options, source.path), options.onEvent);
   await using leases = openLeases(workshop.store);
   try {
     const engine = engineOf(workshop, plan, options, { context: context.get, leases, signal, times });
@@ -130,15 +132,10 @@ function timesOf(options: BuildOptions, buildArgs: Map<string, string>): ImageTi
 
 async function planOf(
   workshop: Workshop,
+  source: SourceText,
   options: BuildOptions,
-  contextDir: string,
   buildArgs: ReadonlyMap<string, string>,
 ): Promise<BuildPlan> {
-  const source = readContainerfile({
-    contextDir,
-    ...(options.file === undefined ? {} : { file: options.file }),
-    ...(options.containerfile === undefined ? {} : { text: options.containerfile }),
-  });
   const file = await parseCached(source, join(workshop.root, "cache/ast"));
   for (const { code, message, span } of file.warnings) {
     options.onEvent?.({

@@ -7,5 +7,6 @@
  *
  * It decides nothing about a build's meaning (builder/) and prints nothing.
  */
+export { explainPaths, listContext } from "./context.js";
 export { openCooper } from "./open.js";
 export { serveEngine } from "./serve.js";

@@ -1,9 +1,10 @@
 import { join } from "node:path";
 import type { BuildContext, IgnoreFile, IgnoreFilePlaces } from "../context/index.js";
-import { expandGlob, findIgnoreFile, openContext, readAsGitignore } from "../context/index.js";
+import { expandGlob, openContext, readAsGitignore } from "../context/index.js";
 import type { EventListener } from "../events.js";
 import { textOf } from "../fs/index.js";
 import { readXattrs } from "../runtime/index.js";
+import { ignoreFileIn } from "./context.js";
 import type { Workshop } from "./workshop.js";
 
 /** A build's context, read only if a step wants it. */
@@ -24,8 +25,7 @@ export function lazyContext(
   let context: BuildContext | undefined;
   let ignore: IgnoreFile | undefined;
   const open = (): BuildContext => {
-    ignore = findIgnoreFile(places);
-    warnOfOthers(ignore, onEvent);
+    ignore = ignoreFileIn(places, onEvent);
     return openContext({
       dir: places.contextDir,
       ignore: ignore?.lines ?? [],
@@ -51,14 +51,6 @@ export function lazyContext(
       context[Symbol.dispose]();
     },
   };
-}
-
-/** Whoever has two ignore files may think that both count. */
-export function warnOfOthers(ignore: IgnoreFile | undefined, onEvent: EventListener | undefined): void {
-  if (!ignore || ignore.passedOver.length === 0) return;
-  const verb = ignore.passedOver.length === 1 ? "is" : "are";
-  const message = `${ignore.name} is the ignore file of this build; ${ignore.passedOver.join(", ")} ${verb} not read`;
-  onEvent?.({ type: "warning", code: "ignore-file", message });
 }
 
 /** Patterns without a slash stay in the root here, while git would take them at any depth: the commonest mistake. */

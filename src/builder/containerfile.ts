@@ -19,8 +19,13 @@ export interface ContainerfileLocation {
   readonly text?: string;
 }
 
+/** A Containerfile's text, and the absolute path of its file when it is in one. */
+export interface ContainerfileText extends SourceText {
+  readonly path?: string;
+}
+
 /** Reads the Containerfile: the given one, else `Containerfile`, else `Dockerfile` of the context. Throws `not-found`, `io`. */
-export function readContainerfile(location: ContainerfileLocation): SourceText {
+export function readContainerfile(location: ContainerfileLocation): ContainerfileText {
   const { contextDir, file, text } = location;
   if (text !== undefined) return { name: file ?? "Containerfile", text };
   const candidates =
@@ -31,7 +36,7 @@ export function readContainerfile(location: ContainerfileLocation): SourceText {
         : [resolve(file), join(contextDir, file)];
   for (const path of candidates) {
     const found = readIfThere(path);
-    if (found !== undefined) return sourceText(displayName(path), found);
+    if (found !== undefined) return { ...sourceText(displayName(path), found), path };
   }
   if (file !== undefined) throw new CooperError("not-found", `there is no Containerfile ${file}`);
   if (!existsSync(contextDir))

@@ -11,6 +11,7 @@
  */
 export { runPlan } from "./build.js";
 export type { BuildRun, BuiltImage } from "./build.js";
+export type { ContainerfileLocation, ContainerfileText } from "./containerfile.js";
 export { parseCached, readContainerfile } from "./containerfile.js";
 export type { BuildEngine } from "./engine.js";
 export { networkFiles } from "./network-files.js";

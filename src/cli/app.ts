@@ -3,13 +3,7 @@ import type { FlagTable } from "./args.js";
 import { parseArguments, usage } from "./args.js";
 import type { Command } from "./command.js";
 import type { CommandName } from "./commands/catalogue.js";
-import {
-  imageCommands,
-  isCommand,
-  loadCommand,
-  summaries,
-  unsupportedCommands,
-} from "./commands/catalogue.js";
+import { groups, isCommand, loadCommand, summaries, unsupportedCommands } from "./commands/catalogue.js";
 import { exitCodeOf, FAILURE, renderFailure } from "./failure.js";
 import { nearest } from "./suggest.js";
 import type { World } from "./world.js";
@@ -78,7 +72,7 @@ async function runCommand(
     ...(command.unsupported === undefined ? {} : { unsupported: command.unsupported }),
     ...(command.optionsFirst === undefined ? {} : { optionsFirst: command.optionsFirst }),
   });
-  if (flags["help"] === true) return showHelp([name], world);
+  if (flags["help"] === true) return showHelp(name.split(" "), world);
   checkOperands(name, command, operands);
   const store = typeof flags["root"] === "string" ? flags["root"] : root;
   if (store === "") throw usage("--root: an empty name is no directory");
@@ -99,11 +93,13 @@ function resolveCommand(
   rest: readonly string[],
 ): { readonly name: CommandName; readonly args: readonly string[] } {
   const [second, ...args] = rest;
-  if (first === "image") {
-    const name =
-      second !== undefined && Object.hasOwn(imageCommands, second) ? imageCommands[second] : undefined;
+  const group = Object.hasOwn(groups, first) ? groups[first] : undefined;
+  if (group) {
+    const name = second !== undefined && Object.hasOwn(group, second) ? group[second] : undefined;
     if (name !== undefined) return { name, args };
-    throw usage(`unknown command "${["image", second ?? ""].join(" ").trim()}" for "cooper"`);
+    if (second === undefined)
+      throw usage(`"cooper ${first}" needs one of these behind it: ${Object.keys(group).join(", ")}`);
+    throw usage(`unknown command "${first} ${second}" for "cooper"`);
   }
   if (isCommand(first)) return { name: first, args: rest };
   if (unsupportedCommands.split(" ").includes(first)) {

@@ -9,7 +9,7 @@ import { NO_MATCH, patternIndex } from "./pattern-index.js";
 import type { ListedFile } from "./read-file.js";
 import { changed, contextError, hashListed, openListed } from "./read-file.js";
 import type { FileStamp, KnownFile, StatCache } from "./stat-cache.js";
-import { openStatCache } from "./stat-cache.js";
+import { NO_STAT_CACHE, openStatCache } from "./stat-cache.js";
 import type { BuildContext, ContextOptions, Explanation } from "./types.js";
 
 /**
@@ -22,7 +22,7 @@ export function openContext(options: ContextOptions): BuildContext {
     options,
     root,
     patternIndex(options.ignore),
-    openStatCache(options.statCacheDir, root),
+    options.statCacheDir === undefined ? NO_STAT_CACHE : openStatCache(options.statCacheDir, root),
   );
 }
 

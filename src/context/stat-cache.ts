@@ -32,6 +32,13 @@ export interface StatCache {
   save(): void;
 }
 
+/** Remembers nothing. */
+export const NO_STAT_CACHE: StatCache = {
+  find: () => undefined,
+  learn: () => undefined,
+  save: () => undefined,
+};
+
 /** A file that was looked up or read in this process. */
 interface Fresh {
   readonly stamp: FileStamp;

@@ -8,8 +8,8 @@ export interface ContextOptions {
   readonly dir: string;
   /** Patterns of the ignore file, or its lines, which give messages a place; [] when there is none. */
   readonly ignore: readonly (string | IgnoreLine)[];
-  /** Where digests of unchanged files are remembered between builds; a directory of ours, made when missing. */
-  readonly statCacheDir: string;
+  /** Where digests of unchanged files are remembered between builds; a directory of ours, made when missing. Default: nowhere. */
+  readonly statCacheDir?: string;
   /** Called only for files that the stat cache does not know. */
   readonly xattrs: XattrReader;
   readonly now: () => number;

@@ -28,10 +28,11 @@ test("no command at all is a mistake that shows the same help on stderr", async 
 });
 
 test.each(Object.keys(summaries))("help %s", async (name) => {
-  const { code, stdout, opened } = await cli(["help", name]);
+  const words = name.split(" ");
+  const { code, stdout, opened } = await cli(["help", ...words]);
   expect({ code, opened }).toEqual({ code: 0, opened: [] });
   expect(stdout).toMatchSnapshot();
-  expect((await cli([name, "--help"])).stdout).toBe(stdout);
+  expect((await cli([...words, "--help"])).stdout).toBe(stdout);
   expect(Math.max(...stdout.split("\n").map((line) => line.length))).toBeLessThanOrEqual(120);
 });
 
@@ -47,7 +48,9 @@ test.each([
   [["biuld", "."], 'unknown command "biuld" for "cooper"; did you mean "build"?'],
   [["xyzzy"], 'unknown command "xyzzy" for "cooper"'],
   [["constructor"], 'unknown command "constructor" for "cooper"'],
-  [["image"], 'unknown command "image" for "cooper"'],
+  [["context"], '"cooper context" needs one of these behind it: list, ls'],
+  [["context", "rm"], 'unknown command "context rm" for "cooper"'],
+  [["context ls"], 'unknown command "context ls" for "cooper"; did you mean "context ls"?'],
   [["image", "prune"], 'unknown command "image prune" for "cooper"'],
   [["ps", "-a"], '"cooper ps" is not supported yet'],
   [["untag", "x"], '"cooper untag" is not supported yet'],

@@ -3,6 +3,7 @@
  * however small it is, so one file with all commands starts sooner than the dozen that one command would be split into.
  */
 export { build } from "./build.js";
+export { contextLs as "context ls" } from "./context.js";
 export { history } from "./history.js";
 export { images } from "./images.js";
 export { inspect } from "./inspect.js";

@@ -19,6 +19,11 @@ const flags = {
     value: "FILE",
     help: "the Containerfile, or - for stdin (default: Containerfile, else Dockerfile)",
   },
+  ignorefile: {
+    kind: "string",
+    value: "FILE",
+    help: "the ignore file (default: that of the Containerfile, else of the context)",
+  },
   tag: { kind: "list", short: "t", value: "NAME", help: "name the image; may be repeated" },
   target: { kind: "string", value: "STAGE", help: "stop at this stage" },
   "build-arg": { kind: "list", value: "K[=V]", help: "set an ARG; without a value, from the environment" },
@@ -72,7 +77,7 @@ export const build = command({
     "add-host all-platforms allow annotation arch attest build-arg-file build-context builder cache-from cache-to cache-ttl " +
     "call cap-add cap-drop cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
     "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust dns dns-option " +
-    "dns-search env from group-add hooks-dir hostname http-proxy identity-label ignorefile inherit-labels ipc isolation " +
+    "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc isolation " +
     "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
     "no-hosts omit-history os os-feature os-version pid platform policy provenance pull-always pull-never push retry-delay " +
     "runtime runtime-flag save-stages sbom secret security-opt shm-size sign-by skip-unused-stages " +
@@ -122,6 +127,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...transferOptions(given),
     contextDir: contextOf(operands, given, world),
     ...(given.file === undefined ? {} : { file: given.file }),
+    ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),
     ...(given.target === undefined ? {} : { target: given.target }),
     ...(given.tag.length === 0 ? {} : { tags: given.tag }),
     ...(buildArgs.length === 0 ? {} : { buildArgs: keyValues("--build-arg", buildArgs, undefined) }),

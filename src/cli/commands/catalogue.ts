@@ -10,6 +10,7 @@ export const summaries: Readonly<Record<CommandName, string>> = {
   tag: "Give an image another name",
   rmi: "Remove images or names",
   inspect: "Show an image's configuration as JSON",
+  "context ls": "List what a build would see, and say why",
   history: "Show the steps that made an image",
   save: "Write images to an archive",
   load: "Read images from an archive",
@@ -21,9 +22,9 @@ export const summaries: Readonly<Record<CommandName, string>> = {
   version: "Show the version",
 };
 
-/** True for a command that there is. */
+/** True for a command of one word that there is. */
 export function isCommand(name: string): name is CommandName {
-  return Object.hasOwn(summaries, name);
+  return Object.hasOwn(summaries, name) && !name.includes(" ");
 }
 
 /** The code of a command, which nothing loads before. */
@@ -31,19 +32,22 @@ export async function loadCommand(name: CommandName): Promise<Command> {
   return (await import("./all.js"))[name];
 }
 
-/** `cooper image X` is `cooper Y`. */
-export const imageCommands: Readonly<Record<string, CommandName>> = {
-  build: "build",
-  history: "history",
-  inspect: "inspect",
-  list: "images",
-  load: "load",
-  ls: "images",
-  pull: "pull",
-  push: "push",
-  rm: "rmi",
-  save: "save",
-  tag: "tag",
+/** Words that need a second one: `cooper image ls` is `cooper images`. */
+export const groups: Readonly<Record<string, Readonly<Record<string, CommandName>>>> = {
+  context: { list: "context ls", ls: "context ls" },
+  image: {
+    build: "build",
+    history: "history",
+    inspect: "inspect",
+    list: "images",
+    load: "load",
+    ls: "images",
+    pull: "pull",
+    push: "push",
+    rm: "rmi",
+    save: "save",
+    tag: "tag",
+  },
 };
 
 /** Commands of podman and docker that this version does not have. */
