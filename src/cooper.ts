@@ -37,6 +37,10 @@ export interface BuildOptions extends TransferOptions {
   /** `undefined` as a value: taken from the environment. */
   readonly buildArgs?: Readonly<Record<string, string | undefined>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** What the image is for, as `os/architecture[/variant]`. Default: this machine's platform. */
+  readonly platform?: string;
+  /** What a name in FROM and `--from` stands for: a directory, `docker-image://NAME`, `oci-layout://DIR[:TAG|@DIGEST]`. */
+  readonly buildContexts?: Readonly<Record<string, string>>;
   /** Seconds since 1970 that `created`, the history and `ARG SOURCE_DATE_EPOCH` show instead of the time of the build. */
   readonly sourceDateEpoch?: number;
   /** Modification times in new layers: those later than `sourceDateEpoch` become it, or all do. Default: they stay. */

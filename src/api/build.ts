@@ -13,8 +13,16 @@ import type { BuildContext } from "../context/index.js";
 import type { BuildOptions, BuildResult } from "../cooper.js";
 import { CooperError, hasCode, ioError } from "../errors.js";
 import type { CooperEvent } from "../events.js";
-import type { FullReference } from "../image/index.js";
-import { formatReference, hostPlatform, localName, parseReference } from "../image/index.js";
+import type { FullReference, Platform } from "../image/index.js";
+import {
+  formatPlatform,
+  formatReference,
+  hostPlatform,
+  localName,
+  parsePlatform,
+  parseReference,
+  platformMatches,
+} from "../image/index.js";
 import { sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
@@ -23,6 +31,8 @@ import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
 import { openLeases } from "./leases.js";
 import { limiter } from "./limiter.js";
+import type { NamedContexts } from "./named-contexts.js";
+import { LAYOUT, namedContexts } from "./named-contexts.js";
 import { findImage } from "./pull.js";
 import type { Workshop } from "./workshop.js";
 import { hasSingleId } from "./workshop.js";
@@ -36,12 +46,19 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
   const names = (options.tags ?? []).map((tag) => taggable(tag));
   const buildArgs = buildArgsOf(options);
   const times = timesOf(options, buildArgs);
+  const contexts = namedContexts(workshop, options);
   const source = readContainerfile(containerfileLocation(await withStdin(options)));
-  const plan = await planOf(workshop, source, options, buildArgs);
+  const plan = await planOf(workshop, source, options, { buildArgs, contexts });
   const context = lazyContext(workshop, ignorePlaces(options, source.path), options.onEvent);
   await using leases = openLeases(workshop.store);
   try {
-    const engine = engineOf(workshop, plan, options, { context: context.get, leases, signal, times });
+    const engine = engineOf(workshop, plan, options, {
+      context: context.get,
+      contexts,
+      leases,
+      signal,
+      times,
+    });
     const { image, steps } = await explained(
       runPlan({ plan, engine, useCache: options.cache !== false, names: names.map(formatReference) }),
     );
@@ -58,6 +75,7 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
     return { imageId: image.id, config: image.config, steps };
   } finally {
     context.close();
+    contexts.close();
   }
 }
 
@@ -134,7 +152,7 @@ async function planOf(
   workshop: Workshop,
   source: SourceText,
   options: BuildOptions,
-  buildArgs: ReadonlyMap<string, string>,
+  given: { readonly buildArgs: ReadonlyMap<string, string>; readonly contexts: NamedContexts },
 ): Promise<BuildPlan> {
   const file = await parseCached(source, join(workshop.root, "cache/ast"));
   for (const { code, message, span } of file.warnings) {
@@ -146,8 +164,9 @@ async function planOf(
     });
   }
   return makePlan(source, file, {
-    buildArgs,
-    platform: hostPlatform(),
+    buildArgs: given.buildArgs,
+    contexts: given.contexts.meanings,
+    platform: options.platform === undefined ? hostPlatform() : parsePlatform(options.platform),
     labels: options.labels ?? {},
     ...(options.target === undefined ? {} : { target: options.target }),
   });
@@ -159,18 +178,25 @@ function engineOf(
   options: BuildOptions,
   work: {
     readonly context: () => BuildContext;
+    readonly contexts: NamedContexts;
     readonly leases: Leases;
     readonly signal: AbortSignal;
     readonly times: ImageTimes;
   },
 ): BuildEngine {
-  const { context, leases, signal, times } = work;
+  const { context, contexts, leases, signal, times } = work;
   const bases = new Map<string, Promise<StoredImage>>();
-  const baseImage = (name: string): Promise<StoredImage> => {
-    const found =
-      bases.get(name) ??
-      findImage(workshop, name, options.pull ?? "missing", { ...options, signal }).then(leases.keep);
-    bases.set(name, found);
+  const find = async (name: string, platform: Platform): Promise<StoredImage> => {
+    if (!name.startsWith(LAYOUT)) {
+      return findImage(workshop, name, options.pull ?? "missing", { ...options, platform, signal });
+    }
+    const { layoutImage } = await import("./layout-image.js");
+    return layoutImage(workshop, name.slice(LAYOUT.length), platform, signal);
+  };
+  const baseImage = (name: string, platform: Platform): Promise<StoredImage> => {
+    const key = `${formatPlatform(platform)} ${name}`;
+    const found = bases.get(key) ?? find(name, platform).then(leases.keep);
+    bases.set(key, found);
     return found;
   };
   return {
@@ -178,8 +204,14 @@ function engineOf(
     snapshotter: async () => withTimes(await workshop.snapshotter(), times),
     cache: workshop.cache,
     context,
+    namedContext: contexts.open,
     sandbox: workshop.sandbox,
     baseImage,
+    canRun: async (platform) => {
+      if (platformMatches(hostPlatform(), platform)) return true;
+      const { canRun } = await import("../runtime/index.js");
+      return canRun(platform);
+    },
     requirePrivileges: () => requirePrivileges(workshop),
     // What stands in its way is told by the RUN that needs it.
     prewarm: () =>

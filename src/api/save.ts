@@ -4,7 +4,7 @@ import { pipeline } from "node:stream/promises";
 import type { ArchiveImage } from "../archive/index.js";
 import type { SaveFormat } from "../cooper.js";
 import { CooperError, hasCode, ioError } from "../errors.js";
-import type { FullReference } from "../image/index.js";
+import type { Descriptor, FullReference } from "../image/index.js";
 import { formatReference, localName, parseImageConfig, parseReference } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import { sealManifest } from "./push.js";
@@ -92,6 +92,30 @@ async function loadArchive(
   source: string,
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
+  const loaded: string[] = [];
+  for (const { image, names: texts } of await importArchive(workshop, path, source, signal)) {
+    const names = texts.flatMap(parseable);
+    for (const name of names) workshop.store.tag(name, image.id);
+    loaded.push(...(names.length > 0 ? names.map(formatReference) : [image.id]));
+  }
+  return loaded;
+}
+
+/** An image of an archive that is in the store now. */
+export interface ImportedImage {
+  readonly image: StoredImage;
+  /** Names as the archive has them, unchecked text. */
+  readonly names: readonly string[];
+  readonly manifest?: Descriptor;
+}
+
+/** Takes the images of an archive or layout into the store and gives them no names. `source` is what errors call it. */
+export async function importArchive(
+  workshop: Workshop,
+  path: string,
+  source: string,
+  signal?: AbortSignal,
+): Promise<readonly ImportedImage[]> {
   const { store } = workshop;
   const sink = {
     blobs: store.blobs,
@@ -100,7 +124,7 @@ async function loadArchive(
       store.layers.addBlob(mediaType, content, signal),
   };
   const { readArchive } = await import("../archive/index.js");
-  const loaded: string[] = [];
+  const imported: ImportedImage[] = [];
   for (const image of await readArchive(path, sink, signal)) {
     const config = parseImageConfig(image.config, `${source}: config`);
     const diffIds = config.rootfs.diff_ids;
@@ -115,17 +139,17 @@ async function loadArchive(
       if (diffId !== undefined && store.layers.dir(diffId) === undefined)
         await (await workshop.snapshotter()).register(layer, diffId, signal);
     }
-    const { id } = store.addImage({
+    const manifest = image.manifest ? { manifest: image.manifest } : {};
+    const { configMediaType } = image;
+    const stored = store.addImage({
       config: image.config,
-      configMediaType: image.configMediaType,
+      configMediaType,
       intermediate: false,
-      ...(image.manifest ? { manifest: image.manifest } : {}),
+      ...manifest,
     });
-    const names = image.names.flatMap(parseable);
-    for (const name of names) store.tag(name, id);
-    loaded.push(...(names.length > 0 ? names.map(formatReference) : [id]));
+    imported.push({ image: stored, names: image.names, ...manifest });
   }
-  return loaded;
+  return imported;
 }
 
 /** A layout may carry a bare tag or any text as a name; only what is an image name becomes one. */

@@ -1,10 +1,13 @@
-import { withPlace } from "../errors.js";
+import { CooperError, withPlace } from "../errors.js";
+import type { Platform } from "../image/index.js";
+import { formatPlatform } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
-import type { BuildPlan } from "./plan.js";
+import type { BuildPlan, StagePlan } from "./plan.js";
 import type { StageResult } from "./stage.js";
-import { parseTriggers, runStage } from "./stage.js";
+import { runStage } from "./stage.js";
 import { serializeConfig } from "./state.js";
+import { parseTriggers } from "./triggers.js";
 
 export interface BuildRun {
   readonly plan: BuildPlan;
@@ -24,7 +27,8 @@ export interface BuiltImage {
  * this returns; names are the caller's. When a stage fails, the others are stopped and waited for.
  */
 export async function runPlan(run: BuildRun): Promise<BuiltImage> {
-  const { plan, engine } = run;
+  const { engine } = run;
+  const plan = await completePlan(run.plan, engine);
   for (const name of plan.unusedBuildArgs) {
     engine.emit({
       type: "warning",
@@ -32,8 +36,7 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
       message: `build arg ${name} is not declared by any ARG of ${plan.source.name}`,
     });
   }
-  await findBases(plan, engine);
-  await checkTriggers(plan, engine);
+  await refuseForeignRuns(plan, engine);
   const stop = new AbortController();
   const signal = AbortSignal.any([engine.signal, stop.signal]);
   const results: Promise<StageResult>[] = [];
@@ -71,22 +74,54 @@ async function asResult({ image, state }: StageResult, engine: BuildEngine): Pro
   return engine.store.addImage({ config, intermediate: false });
 }
 
-/** Every image that the plan names, before the first step. Throws with the place of the first one that is not to be had. */
+/** The plan with the triggers of its bases, every image that it names being there. Triggers may name further stages and images. */
+async function completePlan(first: BuildPlan, engine: BuildEngine): Promise<BuildPlan> {
+  const triggers = new Map<number, Awaited<ReturnType<typeof parseTriggers>>>();
+  for (let plan = first; ;) {
+    await findBases(plan, engine);
+    const unseen = plan.stages.filter(({ number }) => !triggers.has(number));
+    for (const stage of unseen) triggers.set(stage.number, await triggersOf(stage, engine));
+    if (unseen.every(({ number }) => triggers.get(number)?.length === 0)) return plan;
+    plan = plan.withTriggers(triggers);
+  }
+}
+
+async function triggersOf({ base, from }: StagePlan, engine: BuildEngine): ReturnType<typeof parseTriggers> {
+  if (base.kind !== "image") return [];
+  const { config } = await engine.baseImage(base.name, base.platform);
+  return parseTriggers(from.image.text, config.config.OnBuild ?? [], engine.cache);
+}
+
+/** Throws with the place of the first image that is not to be had. */
 async function findBases(plan: BuildPlan, engine: BuildEngine): Promise<void> {
   const { source } = plan;
-  const settled = await Promise.allSettled(plan.images.map(({ name }) => engine.baseImage(name)));
+  const settled = await Promise.allSettled(
+    plan.images.map(({ name, platform }) => engine.baseImage(name, platform)),
+  );
   for (const [i, result] of settled.entries()) {
     const span = plan.images[i]?.span;
     if (result.status === "rejected") throw span ? withPlace(result.reason, source, span) : result.reason;
   }
 }
 
-/** What a base's ONBUILD triggers ask for and this version cannot do is refused before the first step, too. */
-async function checkTriggers(plan: BuildPlan, engine: BuildEngine): Promise<void> {
-  for (const stage of plan.stages) {
-    if (stage.base.kind !== "image") continue;
-    const { config } = await engine.baseImage(stage.base.name);
-    await parseTriggers(stage, config.config.OnBuild ?? []);
+/** A RUN of a stage whose programs this machine cannot run is refused before the first step. */
+async function refuseForeignRuns(plan: BuildPlan, engine: BuildEngine): Promise<void> {
+  const platforms: Platform[] = [];
+  for (const { base, platform, instructions } of plan.stages) {
+    const own =
+      base.kind === "image"
+        ? (await engine.baseImage(base.name, base.platform)).config
+        : ((base.kind === "stage" ? platforms[base.stage] : undefined) ?? platform);
+    platforms.push(own);
+    const run = instructions.find(({ instruction }) => instruction.kind === "RUN");
+    if (!run || (await engine.canRun(own))) continue;
+    const { span } = run.instruction;
+    const text = `RUN in a stage for ${formatPlatform(own)}: this machine cannot run its programs`;
+    throw new CooperError("unsupported", text, {
+      source: run.at.source,
+      span,
+      hint: "install qemu-user-static (binfmt_misc), or build in a stage FROM --platform=$BUILDPLATFORM",
+    });
   }
 }
 

@@ -1,6 +1,7 @@
 import type { BuildContext } from "../context/index.js";
 import type { LayerCache } from "../cache/index.js";
 import type { EventListener } from "../events.js";
+import type { Platform } from "../image/index.js";
 import type { Sandbox } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
@@ -14,9 +15,13 @@ export interface BuildEngine {
   readonly cache: LayerCache;
   /** Opened when first asked. */
   readonly context: () => BuildContext;
+  /** A directory that `--build-context` names, by the name that `contextName` makes; opened when first asked. */
+  readonly namedContext: (name: string) => Promise<BuildContext>;
   readonly sandbox: () => Promise<Sandbox>;
-  /** Pulls (or finds) the image that a FROM or `--from` names. */
-  readonly baseImage: (name: string) => Promise<StoredImage>;
+  /** Pulls (or finds) the image that a FROM or `--from` names, made for a platform. */
+  readonly baseImage: (name: string, platform: Platform) => Promise<StoredImage>;
+  /** Whether programs made for a platform run here, by themselves or emulated. */
+  readonly canRun: (platform: Platform) => Promise<boolean>;
   /**
    * Called before anything is done that a cached build does not need. Throws where this process cannot do it (an
    * unprivileged one outside its user namespace): the caller then starts over in one that can.

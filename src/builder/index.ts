@@ -15,6 +15,8 @@ export type { ContainerfileLocation, ContainerfileText } from "./containerfile.j
 export { parseCached, readContainerfile } from "./containerfile.js";
 export type { BuildEngine } from "./engine.js";
 export { networkFiles } from "./network-files.js";
+export { contextName } from "./origins.js";
+export type { NamedContext } from "./origins.js";
 export { makePlan } from "./plan.js";
 export type { BuildPlan } from "./plan.js";
 export { DEFAULT_PATH, envOf, workdirOf } from "./state.js";

@@ -1,118 +1,185 @@
-import { CooperError } from "../errors.js";
+import { CooperError, withPlace } from "../errors.js";
 import type { Platform } from "../image/index.js";
-import { formatPlatform } from "../image/index.js";
-import type { FromInstruction, Instruction } from "../parser/index.js";
+import { parsePlatform } from "../image/index.js";
+import type { Flag, FromInstruction } from "../parser/index.js";
+import { nearest } from "../parser/index.js";
 import type { SourceText, Span } from "../source.js";
 import { expandAt } from "./expand.js";
+import type { Expansion } from "./expand.js";
+import type { KnownVariables, PlannedInstruction } from "./known-variables.js";
+import { expandKnown } from "./known-variables.js";
 
-/** What a stage starts from, or a COPY reads from. `stage` is an index into the list of stages at hand. */
+/** What a stage starts from, or an instruction reads from. `stage` is an index into the list of stages at hand. */
 export type Origin =
   | { readonly kind: "scratch" }
   | { readonly kind: "stage"; readonly stage: number }
-  | { readonly kind: "image"; readonly name: string; readonly span: Span };
+  | { readonly kind: "image"; readonly name: string; readonly platform: Platform; readonly span: Span }
+  /** A named build context that is a directory. */
+  | { readonly kind: "context"; readonly name: string; readonly span: Span };
+
+/** What `--build-context NAME=…` stands for: an image by the name that finds it, or a directory. */
+export type NamedContext =
+  { readonly kind: "image"; readonly image: string } | { readonly kind: "directory" };
 
 /** A FROM of the file with the instructions up to the next one. */
 export interface RawStage {
   readonly from: FromInstruction;
   readonly name?: string;
-  readonly instructions: Instruction[];
+  readonly instructions: readonly PlannedInstruction[];
 }
 
-/** What FROM names: `scratch`, the latest earlier stage of that name, else an image. Throws `syntax`, `unsupported` with the place. */
-export function baseOf(
-  source: SourceText,
-  escape: "\\" | "`",
-  raw: readonly RawStage[],
-  index: number,
-  globalArgs: ReadonlyMap<string, string>,
+/** What names can mean. */
+export interface Names {
+  readonly raw: readonly RawStage[];
+  /** By the name that `contextName` makes. */
+  readonly contexts: ReadonlyMap<string, NamedContext>;
+  /** The build's target. */
+  readonly platform: Platform;
+}
+
+/** The one spelling of a named context: `docker.io/library/alpine:latest` is `alpine`. Source: BuildKit, named contexts. */
+export function contextName(text: string): string {
+  return text
+    .toLowerCase()
+    .replace(/^docker\.io\/(?:library\/)?/, "")
+    .replace(/:latest$/, "");
+}
+
+/** The platform that FROM wants: `--platform`, else the build's. Throws `syntax` with the place. */
+export function platformOf(
+  from: FromInstruction,
+  at: Expansion,
+  globals: ReadonlyMap<string, string>,
   own: Platform,
-): Origin {
-  const stage = raw[index];
-  if (!stage) throw new Error(`no stage ${index}`);
-  const { image, flags } = stage.from;
-  const lookup = (name: string): string | undefined => globalArgs.get(name);
-  for (const flag of flags) {
-    if (flag.name !== "platform" || flag.value === undefined) continue;
-    const wanted = expandAt(source, { text: flag.value, span: flag.span }, escape, lookup);
-    if (wanted !== formatPlatform(own) && wanted !== `${own.os}/${own.architecture}`) {
-      throw new CooperError(
-        "unsupported",
-        `FROM --platform=${wanted}: only ${formatPlatform(own)} can be built here yet`,
-        {
-          source,
-          span: flag.span,
-        },
-      );
-    }
+): Platform {
+  const flag = from.flags.find(({ name }) => name === "platform");
+  if (!flag?.value) return own;
+  const text = expandAt(at.source, { text: flag.value, span: flag.span }, at.escape, (name) =>
+    globals.get(name),
+  );
+  if (text === "") throw empty("FROM --platform", flag.value, at.source, flag.span);
+  try {
+    return parsePlatform(text);
+  } catch (error) {
+    throw withPlace(error, at.source, flag.span);
   }
-  const name = expandAt(source, image, escape, lookup);
-  if (name === "") {
-    throw new CooperError(
-      "syntax",
-      `FROM ${image.text}: the image name is empty once its variables are filled in`,
-      {
-        source,
-        span: image.span,
-        hint: "FROM sees only ARGs that stand before the first FROM, and --build-arg",
-      },
-    );
+}
+
+/**
+ * What FROM names: a named context, the latest earlier stage of that name, `scratch`, else an image. Throws `syntax` with
+ * the place.
+ */
+export function baseOf(
+  index: number,
+  names: Names,
+  at: Expansion,
+  globals: ReadonlyMap<string, string>,
+  platform: Platform,
+): Origin {
+  const stage = names.raw[index];
+  if (!stage) throw new Error(`no stage ${index}`);
+  const { image } = stage.from;
+  const name = expandAt(at.source, image, at.escape, (variable) => globals.get(variable));
+  if (name === "") throw empty("FROM", image.text, at.source, image.span);
+  const context = contextOrigin(name, names, platform, image.span);
+  if (context) return context;
+  const earlier = names.raw.slice(0, index).findLastIndex((one) => one.name === name.toLowerCase());
+  if (earlier >= 0) return { kind: "stage", stage: earlier };
+  return name === "scratch" ? { kind: "scratch" } : { kind: "image", name, platform, span: image.span };
+}
+
+function empty(where: string, text: string, source: SourceText, span: Span): CooperError {
+  return new CooperError("syntax", `${where} ${text}: it is empty once its variables are filled in`, {
+    source,
+    span,
+    hint: "FROM sees only ARGs that stand before the first FROM, and --build-arg",
+  });
+}
+
+/** What a name means as a named build context, if it is one. */
+export function contextOrigin(
+  name: string,
+  { contexts }: Names,
+  platform: Platform,
+  span: Span,
+): Origin | undefined {
+  const key = contextName(name);
+  const context = contexts.get(key);
+  if (!context) return undefined;
+  if (context.kind === "directory") return { kind: "context", name: key, span };
+  return context.image === "scratch"
+    ? { kind: "scratch" }
+    : { kind: "image", name: context.image, platform, span };
+}
+
+/** A `from` of COPY or of a mount. */
+export interface FromWord {
+  /** As errors call it: `COPY --from`. */
+  readonly what: string;
+  readonly text: string;
+  readonly span: Span;
+}
+
+/** The `--from` of a COPY, when there is one that says something. */
+export function fromFlag(flags: readonly Flag[]): FromWord | undefined {
+  const flag = flags.find(({ name }) => name === "from");
+  return flag?.value ? { what: "COPY --from", text: flag.value, span: flag.span } : undefined;
+}
+
+/** The name that a `from` holds once its variables are filled in. Throws `syntax` with the place. */
+export function fromName(from: FromWord, known: KnownVariables, at: Expansion): string {
+  const name = expandKnown(known, (lookup) => expandAt(at.source, from, at.escape, lookup));
+  if (name) return name;
+  const why =
+    name === undefined
+      ? "it has a variable that only the base image can set"
+      : "it is empty once its variables are filled in";
+  throw new CooperError("syntax", `${from.what}=${from.text}: ${why}`, {
+    source: at.source,
+    span: from.span,
+    hint: "declare it with ARG in this stage, above the instruction",
+  });
+}
+
+/**
+ * Where the `name` of a `from` leads: a named context, a stage by name or number, `scratch`, else an image. Only stages before `index`
+ * can be read. Throws `syntax`, `not-found` with the place.
+ */
+export function originOf(
+  from: FromWord,
+  name: string,
+  index: number,
+  names: Names,
+  { source }: Expansion,
+): Origin {
+  const context = contextOrigin(name, names, names.platform, from.span);
+  if (context) return context;
+  const earlier = names.raw.slice(0, index).findLastIndex((one) => one.name === name.toLowerCase());
+  if (earlier >= 0) return { kind: "stage", stage: earlier };
+  if (/^\d+$/.test(name) && Number(name) < index) return { kind: "stage", stage: Number(name) };
+  const why = notBefore(name, index, names.raw);
+  if (why !== undefined) {
+    throw new CooperError("not-found", `${from.what}=${from.text}: ${why}`, { source, span: from.span });
   }
   if (name === "scratch") return { kind: "scratch" };
-  const earlier = raw.slice(0, index).findLastIndex((s) => s.name === name.toLowerCase());
-  return earlier >= 0 ? { kind: "stage", stage: earlier } : { kind: "image", name, span: image.span };
+  return { kind: "image", name, platform: names.platform, span: from.span };
 }
 
-/** Where the `--from`s of a stage read, by instruction. Throws `not-found`, `unsupported` with the place. */
-export function originsOf(
-  source: SourceText,
-  raw: readonly RawStage[],
-  index: number,
-): ReadonlyMap<Instruction, Origin> {
-  const found = new Map<Instruction, Origin>();
-  for (const instruction of raw[index]?.instructions ?? []) {
-    const flag = instruction.kind === "COPY" ? instruction.flags.find((f) => f.name === "from") : undefined;
-    if (flag?.value === undefined) continue;
-    found.set(instruction, originOf(source, raw, index, { text: flag.value, span: flag.span }));
-  }
-  return found;
+/** Why a name cannot be read, when it means a stage that is not before `index`. */
+function notBefore(name: string, index: number, raw: readonly RawStage[]): string | undefined {
+  const isNumber = /^-?\d+$/.test(name);
+  const at = isNumber
+    ? Number(name)
+    : raw.findIndex((one, i) => i >= index && one.name === name.toLowerCase());
+  if (isNumber ? !raw[at] : at < 0) return isNumber ? `there is no stage ${name}` : undefined;
+  return at === index ? "a stage cannot copy from itself" : "a stage can only copy from stages before it";
 }
 
-function originOf(
-  source: SourceText,
-  raw: readonly RawStage[],
-  index: number,
-  from: { text: string; span: Span },
-): Origin {
-  if (from.text.includes("$")) {
-    throw new CooperError("unsupported", `COPY --from=${from.text}: variables are not supported here`, {
-      source,
-      span: from.span,
-      hint: "give the image a name with `FROM … AS name` and copy from that",
-    });
-  }
-  const earlier = raw.slice(0, index).findLastIndex((s) => s.name === from.text.toLowerCase());
-  if (earlier >= 0) return { kind: "stage", stage: earlier };
-  if (/^\d+$/.test(from.text)) {
-    const number = Number(from.text);
-    if (number < index) return { kind: "stage", stage: number };
-    throw new CooperError(
-      "not-found",
-      `COPY --from=${from.text}: there is no stage ${from.text} before this one`,
-      {
-        source,
-        span: from.span,
-      },
-    );
-  }
-  if (raw.slice(index).some((s) => s.name === from.text.toLowerCase())) {
-    throw new CooperError(
-      "not-found",
-      `COPY --from=${from.text}: a stage can only copy from stages before it`,
-      {
-        source,
-        span: from.span,
-      },
-    );
-  }
-  return { kind: "image", name: from.text, span: from.span };
+/** The name among `candidates` that was probably meant, as a hint. */
+export function didYouMean(text: string, candidates: readonly (string | undefined)[]): string | undefined {
+  const meant = nearest(
+    text,
+    candidates.filter((one) => one !== undefined),
+  );
+  return meant === undefined ? undefined : `did you mean ${meant}?`;
 }

@@ -1,23 +1,31 @@
 import { CooperError } from "../errors.js";
 import type { Platform } from "../image/index.js";
 import type { Containerfile, FromInstruction, Instruction } from "../parser/index.js";
-import type { SourceText, Span } from "../source.js";
-import { platformArgs } from "./args.js";
-import { expandAt } from "./expand.js";
-import type { Origin, RawStage } from "./origins.js";
-import { baseOf, originsOf } from "./origins.js";
+import type { SourceText } from "../source.js";
+import { evaluateGlobals, platformArgs, unusedBuildArgs } from "./args.js";
+import type { Expansion } from "./expand.js";
+import type { KnownVariables, PlannedInstruction } from "./known-variables.js";
+import { knownVariables } from "./known-variables.js";
+import type { NamedContext, Names, Origin, RawStage } from "./origins.js";
+import { baseOf, contextOrigin, didYouMean, fromFlag, fromName, originOf, platformOf } from "./origins.js";
+import { checkRunFlags } from "./run-flags.js";
+import { copyOfContext, labelInstruction } from "./synthetic.js";
 import { refuseUnsupported } from "./unsupported.js";
 
 /** One FROM with the instructions after it. */
 export interface StagePlan {
   /** Position among the reachable stages, from 0. */
   readonly index: number;
+  /** Position among the stages of the file, from 0. */
+  readonly number: number;
   readonly name?: string;
   readonly from: FromInstruction;
   readonly base: Origin;
-  /** Everything after FROM. */
-  readonly instructions: readonly Instruction[];
-  /** Where each COPY/ADD with `--from` reads, by instruction. */
+  /** What its FROM wants; a base image may be made for another. */
+  readonly platform: Platform;
+  /** Everything after FROM, behind the triggers of the base. */
+  readonly instructions: readonly PlannedInstruction[];
+  /** Where each COPY with `--from` reads, by instruction. */
   readonly origins: ReadonlyMap<Instruction, Origin>;
 }
 
@@ -25,17 +33,25 @@ export interface StagePlan {
 export interface BuildPlan {
   readonly source: SourceText;
   readonly escape: "\\" | "`";
+  /** Of the image that comes out. */
   readonly platform: Platform;
   /** Stages that the target needs, in file order; the last one is the target. */
   readonly stages: readonly StagePlan[];
   /** ARGs before the first FROM with their values; what a stage's bare `ARG name` inherits. */
   readonly globalArgs: ReadonlyMap<string, string>;
   readonly buildArgs: ReadonlyMap<string, string>;
-  /** Names of images that must be there before the first step, each once. */
-  readonly images: readonly { readonly name: string; readonly span: Span }[];
+  /** Images that must be there before the first step, each once for a platform. */
+  readonly images: readonly ImageOrigin[];
   /** Build args that no ARG of the file declares. */
   readonly unusedBuildArgs: readonly string[];
+  /** The same plan with the triggers of base images in front of the stages' own instructions. */
+  readonly withTriggers: (triggers: Triggers) => BuildPlan;
 }
+
+export type ImageOrigin = Extract<Origin, { readonly kind: "image" }>;
+
+/** Triggers by the number of the stage that runs them. */
+export type Triggers = ReadonlyMap<number, readonly PlannedInstruction[]>;
 
 export interface PlanOptions {
   readonly target?: string;
@@ -43,103 +59,80 @@ export interface PlanOptions {
   readonly platform: Platform;
   /** `--label`: set by one more LABEL step at the end of the target. */
   readonly labels: Readonly<Record<string, string>>;
+  /** `--build-context`, by the names that `contextName` makes. */
+  readonly contexts: ReadonlyMap<string, NamedContext>;
 }
 
 /**
  * Resolves stages, bases and `--from`s, leaves out stages that the target does not need, and refuses what this
  * version cannot do. Throws `syntax`, `not-found` or `unsupported` with a place.
  */
-export function makePlan(source: SourceText, file: Containerfile, options: PlanOptions): BuildPlan {
-  const { globals, raw } = splitStages(file);
-  const globalArgs = evaluateGlobals(source, file, globals, options);
-  const target = findTarget(source, raw, options.target);
-  const labels = labelInstruction(options.labels, raw[target]);
-  if (labels) raw[target]?.instructions.push(labels);
-  const bases = raw.map((_, i) => baseOf(source, file.escape, raw, i, globalArgs, options.platform));
-  const origins = raw.map((_, i) => originsOf(source, raw, i));
-  const reachable = reach(target, bases, origins);
-  const position = new Map(reachable.map((original, index) => [original, index]));
-  const moved = (origin: Origin): Origin =>
-    origin.kind === "stage" ? { kind: "stage", stage: position.get(origin.stage) ?? 0 } : origin;
-  const stages = reachable.flatMap((original, index): StagePlan[] => {
-    const stage = raw[original];
-    const base = bases[original];
-    if (!stage || !base) return [];
-    refuseUnsupported(source, stage.instructions);
-    return [
-      {
-        index,
-        ...(stage.name === undefined ? {} : { name: stage.name }),
-        from: stage.from,
-        base: moved(base),
-        instructions: stage.instructions,
-        origins: new Map([...(origins[original] ?? [])].map(([i, o]) => [i, moved(o)])),
-      },
-    ];
+export function makePlan(
+  source: SourceText,
+  file: Containerfile,
+  options: PlanOptions,
+  triggers: Triggers = new Map(),
+): BuildPlan {
+  const at = { source, escape: file.escape };
+  const { globals, stages } = splitStages(file, at, triggers);
+  const target = findTarget(source, stages, options.target);
+  const raw = stages.map((stage, i) => (i === target ? withLabels(stage, options.labels, at) : stage));
+  const automatic = platformArgs(options.platform, options.target ?? raw[target]?.name ?? "default");
+  const { buildArgs, contexts, platform } = options;
+  const globalArgs = evaluateGlobals(globals, automatic, { ...at, buildArgs });
+  const scene: Scene = { raw, contexts, platform, at, globalArgs, buildArgs };
+  const links = linkStages(scene);
+  const reachable = reach(target, links);
+  const position = new Map(reachable.map((number, index) => [number, index]));
+  const planned = reachable.flatMap((number): StagePlan[] => {
+    const [stage, link] = [raw[number], links[number]];
+    return stage && link ? [toStagePlan(stage, link, number, position)] : [];
   });
+  for (const stage of planned) refuseFlags(stage, scene, links);
+  const every = [...globals, ...raw.flatMap((stage) => stage.instructions.map((one) => one.instruction))];
   return {
     source,
     escape: file.escape,
-    platform: options.platform,
-    stages,
+    platform,
+    stages: planned,
     globalArgs,
-    buildArgs: options.buildArgs,
-    images: imagesOf(stages),
-    unusedBuildArgs: unusedArgs(file, options.buildArgs),
+    buildArgs,
+    images: imagesOf(planned),
+    unusedBuildArgs: unusedBuildArgs(every, buildArgs, automatic),
+    withTriggers: (found) => makePlan(source, file, options, found),
   };
 }
 
-function splitStages(file: Containerfile): {
-  readonly globals: readonly Instruction[];
-  readonly raw: readonly RawStage[];
-} {
+interface Scene extends Names {
+  readonly at: Expansion;
+  readonly globalArgs: ReadonlyMap<string, string>;
+  readonly buildArgs: ReadonlyMap<string, string>;
+}
+
+function splitStages(
+  file: Containerfile,
+  at: Expansion,
+  triggers: Triggers,
+): { readonly globals: readonly Instruction[]; readonly stages: readonly RawStage[] } {
   const globals: Instruction[] = [];
-  const raw: RawStage[] = [];
+  const stages: (RawStage & { readonly instructions: PlannedInstruction[] })[] = [];
   for (const instruction of file.instructions) {
     if (instruction.kind === "FROM") {
       const name = instruction.alias?.text.toLowerCase();
-      raw.push({ from: instruction, ...(name === undefined ? {} : { name }), instructions: [] });
+      const instructions = [...(triggers.get(stages.length) ?? [])];
+      stages.push({ from: instruction, ...(name === undefined ? {} : { name }), instructions });
     } else {
-      (raw.at(-1)?.instructions ?? globals).push(instruction);
+      const stage = stages.at(-1);
+      if (stage) stage.instructions.push({ instruction, at });
+      else globals.push(instruction);
     }
   }
-  return { globals, raw };
+  return { globals, stages };
 }
 
-/** `--label` values as the LABEL instruction that they stand for, quoted so that nothing in them is expanded. */
-function labelInstruction(
-  labels: Readonly<Record<string, string>>,
-  stage: RawStage | undefined,
-): Instruction | undefined {
-  const entries = Object.entries(labels);
-  if (entries.length === 0 || !stage) return undefined;
-  const { span } = stage.from;
-  const quoted = (text: string) => ({ text: `'${text.replaceAll("'", `'"'"'`)}'`, span });
-  const pairs = entries.map(([key, value]) => ({ key: quoted(key), value: quoted(value) }));
-  const text = `LABEL ${entries.map(([key, value]) => `${key}=${JSON.stringify(value)}`).join(" ")}`;
-  return { kind: "LABEL", pairs, legacy: false, text, span, flags: [], comments: [], heredocs: [] };
-}
-
-function evaluateGlobals(
-  source: SourceText,
-  file: Containerfile,
-  globals: readonly Instruction[],
-  options: PlanOptions,
-): ReadonlyMap<string, string> {
-  const values = new Map(platformArgs(options.platform));
-  for (const instruction of globals) {
-    if (instruction.kind !== "ARG") continue;
-    for (const arg of instruction.args) {
-      const given = options.buildArgs.get(arg.name);
-      if (given !== undefined) values.set(arg.name, given);
-      else if (arg.default)
-        values.set(
-          arg.name,
-          expandAt(source, arg.default, file.escape, (name) => values.get(name)),
-        );
-    }
-  }
-  return values;
+function withLabels(stage: RawStage, labels: PlanOptions["labels"], at: Expansion): RawStage {
+  const instruction = labelInstruction(labels, stage.from.span);
+  return instruction ? { ...stage, instructions: [...stage.instructions, { instruction, at }] } : stage;
 }
 
 function findTarget(source: SourceText, raw: readonly RawStage[], target: string | undefined): number {
@@ -149,54 +142,118 @@ function findTarget(source: SourceText, raw: readonly RawStage[], target: string
   const index = /^\d+$/.test(target) ? Number(target) : -1;
   if (index >= 0 && index < raw.length) return index;
   const names = raw.flatMap((stage) => (stage.name === undefined ? [] : [stage.name]));
+  const all =
+    names.length > 0
+      ? `its stages are ${names.slice(0, 20).join(", ")}${names.length > 20 ? ", …" : ""}`
+      : `it has ${raw.length} stages without names: use a number`;
   throw new CooperError("not-found", `${source.name} has no stage "${target}"`, {
-    hint:
-      names.length > 0
-        ? `its stages are ${names.join(", ")}`
-        : `it has ${raw.length} stages without names: use a number`,
+    hint: didYouMean(target, names) ?? all,
   });
 }
 
+/** What a stage is made of. */
+interface Link {
+  readonly base: Origin;
+  readonly platform: Platform;
+  readonly instructions: readonly PlannedInstruction[];
+  readonly origins: ReadonlyMap<Instruction, Origin>;
+  /** What is known before an instruction of the stage. */
+  readonly knownBefore: (instruction: Instruction) => KnownVariables;
+}
+
+function linkStages(scene: Scene): readonly Link[] {
+  const links: Link[] = [];
+  for (const [index, { from, name, instructions: own }] of scene.raw.entries()) {
+    const { at, globalArgs } = scene;
+    const platform = platformOf(from, at, globalArgs, scene.platform);
+    // A stage that has the name of a build context is that context: nothing of it is built.
+    const replaced = name === undefined ? undefined : contextOrigin(name, scene, platform, from.span);
+    const named = replaced ?? baseOf(index, scene, at, globalArgs, platform);
+    const origins = new Map<Instruction, Origin>();
+    const instructions = replaced ? [] : [...own];
+    if (named.kind === "context") {
+      const copy = copyOfContext(named);
+      origins.set(copy, named);
+      instructions.unshift({ instruction: copy, at });
+    }
+    const base: Origin = named.kind === "context" ? { kind: "scratch" } : named;
+    const knownBefore = (end: Instruction): KnownVariables =>
+      knownVariables(knownAtStart(base, scene, links), instructions, scene, end);
+    for (const { instruction, at: own } of instructions) {
+      const word = instruction.kind === "COPY" ? fromFlag(instruction.flags) : undefined;
+      if (!word || origins.has(instruction)) continue;
+      const target = word.text.includes("$") ? fromName(word, knownBefore(instruction), own) : word.text;
+      origins.set(instruction, originOf(word, target, index, scene, own));
+    }
+    links.push({ base, platform, instructions, origins, knownBefore });
+  }
+  return links;
+}
+
+/** What is known at the FROM of a stage, from the stages that it is built on. */
+function knownAtStart(base: Origin, scene: Scene, links: readonly Link[]): KnownVariables {
+  const below: Link[] = [];
+  let at = base;
+  for (let link: Link | undefined; at.kind === "stage" && (link = links[at.stage]); at = link.base)
+    below.push(link);
+  const start: KnownVariables = { values: new Map(), open: at.kind === "image" };
+  return below.reduceRight((known, link) => knownVariables(known, link.instructions, scene), start);
+}
+
 /** Stages that `target` needs, in file order, the target last. */
-function reach(
-  target: number,
-  bases: readonly Origin[],
-  origins: readonly ReadonlyMap<Instruction, Origin>[],
-): readonly number[] {
+function reach(target: number, links: readonly Link[]): readonly number[] {
   const needed = new Set<number>();
   const pending = [target];
   for (let at = pending.pop(); at !== undefined; at = pending.pop()) {
-    if (needed.has(at)) continue;
+    const link = links[at];
+    if (needed.has(at) || !link) continue;
     needed.add(at);
-    const base = bases[at];
-    for (const origin of [...(base ? [base] : []), ...(origins[at]?.values() ?? [])]) {
+    for (const origin of [link.base, ...link.origins.values()]) {
       if (origin.kind === "stage") pending.push(origin.stage);
     }
   }
   return [...needed].toSorted((a, b) => a - b);
 }
 
-function imagesOf(stages: readonly StagePlan[]): BuildPlan["images"] {
-  const found = new Map<string, { readonly name: string; readonly span: Span }>();
+function toStagePlan(
+  { name, from }: RawStage,
+  link: Link,
+  number: number,
+  position: ReadonlyMap<number, number>,
+): StagePlan {
+  const moved = (origin: Origin): Origin =>
+    origin.kind === "stage" ? { kind: "stage", stage: position.get(origin.stage) ?? 0 } : origin;
+  return {
+    index: position.get(number) ?? 0,
+    number,
+    ...(name === undefined ? {} : { name }),
+    from,
+    base: moved(link.base),
+    platform: link.platform,
+    instructions: link.instructions,
+    origins: new Map([...link.origins].map(([instruction, origin]) => [instruction, moved(origin)])),
+  };
+}
+
+function refuseFlags(stage: StagePlan, scene: Scene, links: readonly Link[]): void {
+  for (const { instruction, at } of stage.instructions) {
+    refuseUnsupported(at.source, [instruction]);
+    const link = links[stage.number];
+    if (instruction.kind !== "RUN" || instruction.flags.length === 0 || !link) continue;
+    checkRunFlags(instruction, at, link.knownBefore(instruction), (word, name) =>
+      originOf(word, name, stage.number, scene, at),
+    );
+  }
+}
+
+function imagesOf(stages: readonly StagePlan[]): readonly ImageOrigin[] {
+  const found = new Map<string, ImageOrigin>();
   for (const stage of stages) {
     for (const origin of [stage.base, ...stage.origins.values()]) {
-      if (origin.kind === "image" && !found.has(origin.name)) found.set(origin.name, origin);
+      if (origin.kind !== "image") continue;
+      const key = JSON.stringify([origin.name, origin.platform]);
+      if (!found.has(key)) found.set(key, origin);
     }
   }
   return [...found.values()];
-}
-
-function unusedArgs(file: Containerfile, buildArgs: ReadonlyMap<string, string>): readonly string[] {
-  const declared = new Set<string>();
-  for (const instruction of file.instructions) {
-    if (instruction.kind === "ARG") for (const arg of instruction.args) declared.add(arg.name);
-  }
-  return [...buildArgs.keys()].filter((name) => !declared.has(name) && !isPredefined(name));
-}
-
-const PROXY = /^(?:https?|ftp|no|all)_proxy$/i;
-
-/** Args that count as declared everywhere. Source: BuildKit reference, "Predefined ARGs". */
-export function isPredefined(name: string): boolean {
-  return PROXY.test(name) || name === "SOURCE_DATE_EPOCH" || name.startsWith("BUILDKIT_");
 }

@@ -54,20 +54,15 @@ export class StageRun {
       step.instruction.kind === "ARG"
         ? declareArgs(step.instruction, this.#state, step.at, this.#options.plan)
         : undefined;
-    const prepared = await prepareStep(
-      step,
-      this.#state,
-      declared ?? new Map<string, string>(),
-      this.#options,
-    );
     const outcome = metadataOf(step, this.#state);
+    const prepared = await prepareStep(step, this.#state, { declared, outcome }, this.#options);
     const key = this.#keyOf(step, prepared);
     const found = this.#options.useCache
       ? this.#lookup(key, this.#siteName(step), outcome, prepared)
       : undefined;
     const next = found ?? (await this.#build(step, prepared, outcome, key, rest));
     if (rest.length === 0) this.#announceCommit();
-    this.#advance(step, next.image, declared);
+    this.#advance(step, next.image, declared ?? outcome.variables);
     if (found) this.#cached += 1;
     else this.#built += 1;
     engine.emit({
@@ -107,7 +102,7 @@ export class StageRun {
     const parent: readonly KeyComponent[] = [
       { name: "instruction", value: step.instruction.kind },
       { name: this.#onBase ? "base" : "parent", value: chainIdOf(config.rootfs.diff_ids) ?? "scratch" },
-      { name: "platform", value: formatPlatform(this.#options.plan.platform) },
+      { name: "platform", value: formatPlatform(config) },
     ];
     const times = LAYER_MAKERS.has(step.instruction.kind) ? this.#options.engine.times.components : [];
     return makeKey([...parent, ...times, ...prepared.components], prepared.files);
@@ -185,11 +180,19 @@ export class StageRun {
     );
   }
 
-  #advance(step: Step, image: StoredImage, declared: ReadonlyMap<string, string> | undefined): void {
+  #advance(
+    step: Step,
+    image: StoredImage,
+    variables: ReadonlyMap<string, string | undefined> | undefined,
+  ): void {
     this.#image = image;
     const config: ImageConfig = image.config;
     if (config.rootfs.diff_ids.length > this.#state.config.rootfs.diff_ids.length) this.#onBase = false;
-    const args = declared ? new Map([...this.#state.args, ...declared]) : this.#state.args;
+    const { args: before } = this.#state;
+    const news = [...(variables ?? [])].filter(
+      ([name]) => step.instruction.kind === "ARG" || before.has(name),
+    );
+    const args = news.length > 0 ? new Map([...before, ...news]) : before;
     this.#state = { config, args, cmdSet: this.#state.cmdSet || step.instruction.kind === "CMD" };
   }
 }

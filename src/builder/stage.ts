@@ -1,14 +1,10 @@
 import type { StepPosition } from "../events.js";
-import type { Instruction } from "../parser/index.js";
-import { parseTrigger } from "../parser/index.js";
 import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
 import { StageRun } from "./stage-run.js";
 import type { StageState } from "./state.js";
 import { scratchConfig } from "./state.js";
-import type { Expansion } from "./steps/metadata.js";
-import { refuseTriggerFrom, refuseUnsupported } from "./unsupported.js";
 
 /** What a finished stage hands to those that need it. */
 export interface StageResult {
@@ -35,8 +31,7 @@ export interface StageOptions {
 export async function runStage(options: StageOptions): Promise<StageResult> {
   const { stage, plan, engine } = options;
   const base = await baseState(options);
-  const triggers = await parseTriggers(stage, base.state.config.config.OnBuild ?? []);
-  const total = 1 + triggers.length + stage.instructions.length;
+  const total = 1 + stage.instructions.length;
   const position = (index: number): StepPosition => ({
     stage: stage.index + 1,
     stages: plan.stages.length,
@@ -45,13 +40,7 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
   });
   engine.emit({ type: "step-start", step: position(1), text: stage.from.text, span: stage.from.span });
   const run = new StageRun(options, base);
-  const instructions = [
-    ...triggers,
-    ...stage.instructions.map((instruction) => ({
-      instruction,
-      at: { source: plan.source, escape: plan.escape },
-    })),
-  ];
+  const { instructions } = stage;
   for (const [i, { instruction, at }] of instructions.entries()) {
     engine.signal.throwIfAborted();
     const { text, span } = instruction;
@@ -70,32 +59,10 @@ async function baseState(
     const { state, image } = await options.resultOf(stage.base.stage);
     return { state: { ...state, cmdSet: false }, image };
   }
-  const args = new Map<string, string>();
-  if (stage.base.kind === "scratch") {
+  const args = new Map<string, string | undefined>();
+  if (stage.base.kind !== "image") {
     return { state: { config: scratchConfig(plan.platform), args, cmdSet: false }, image: undefined };
   }
-  const image = await engine.baseImage(stage.base.name);
+  const image = await engine.baseImage(stage.base.name, stage.base.platform);
   return { state: { config: image.config, args, cmdSet: false }, image };
-}
-
-/** An instruction that is not in the Containerfile at hand, with the text it came from. */
-interface Trigger {
-  readonly instruction: Instruction;
-  readonly at: Expansion;
-}
-
-/**
- * ONBUILD triggers of a stage's base, parsed; they run before the stage's own instructions. Throws `syntax` and
- * `unsupported` with the place in the trigger.
- */
-export async function parseTriggers(stage: StagePlan, texts: readonly string[]): Promise<readonly Trigger[]> {
-  const triggers: Trigger[] = [];
-  for (const text of texts) {
-    const source = { name: `ONBUILD of ${stage.from.image.text}`, text };
-    const instruction = await parseTrigger(source);
-    refuseUnsupported(source, [instruction]);
-    refuseTriggerFrom(source, instruction);
-    triggers.push({ instruction, at: { source, escape: "\\" as const } });
-  }
-  return triggers;
 }

@@ -4,8 +4,11 @@ import type { DiffId, HistoryEntry, ImageConfig, Platform, ProcessConfig } from 
 /** What the next step of a stage starts from. Immutable: a step makes a new one. */
 export interface StageState {
   readonly config: ImageConfig;
-  /** ARGs that were declared in this stage (or inherited from the stage it is FROM) and have a value. */
-  readonly args: ReadonlyMap<string, string>;
+  /**
+   * ARGs that were declared in this stage (or inherited from the stage it is FROM), in order, with the values in force:
+   * that of an ENV which came later, too. Undefined: no value.
+   */
+  readonly args: ReadonlyMap<string, string | undefined>;
   /** True once this stage has set CMD itself: a later ENTRYPOINT then leaves it alone. */
   readonly cmdSet: boolean;
 }
@@ -35,10 +38,10 @@ export function envOf(config: ProcessConfig): Map<string, string> {
   return env;
 }
 
-/** What a variable means in an instruction: ENV beats ARG. */
+/** What a variable means in an instruction: of ENV and ARG the one that came later. Source: BuildKit. */
 export function lookupIn(state: StageState): (name: string) => string | undefined {
   const env = envOf(state.config.config);
-  return (name) => env.get(name) ?? state.args.get(name);
+  return (name) => state.args.get(name) ?? env.get(name);
 }
 
 /** SHELL in force. */
@@ -60,6 +63,10 @@ export function absolutePath(config: ProcessConfig, path: string): string {
 /** What a step made, to be put on top of its state. */
 export interface StepOutcome {
   readonly config?: ProcessConfig;
+  /** Variables that ENV sets: their values are in force from now on, be they ARGs too. */
+  readonly variables?: ReadonlyMap<string, string>;
+  /** The instruction as the history tells it, its variables filled in. */
+  readonly createdBy?: string;
   readonly author?: string;
   readonly diffId?: DiffId;
 }

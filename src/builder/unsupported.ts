@@ -4,7 +4,6 @@ import type { SourceText } from "../source.js";
 
 /** Flags of the language that parse but that this version does not carry out, by instruction. */
 const UNSUPPORTED_FLAGS: Readonly<Record<string, readonly string[]>> = {
-  RUN: ["mount", "device"],
   COPY: ["link", "parents", "exclude"],
   ADD: ["link", "exclude", "checksum", "keep-git-dir", "unpack"],
 };
@@ -19,7 +18,6 @@ export function refuseUnsupported(source: SourceText, instructions: readonly Ins
 function refuseInstruction(source: SourceText, instruction: Instruction): void {
   for (const flag of instruction.flags) {
     if (UNSUPPORTED_FLAGS[instruction.kind]?.includes(flag.name)) refuse(source, instruction.kind, flag);
-    if (instruction.kind === "RUN") checkRunFlag(source, flag);
   }
   if (instruction.kind !== "ADD") return;
   for (const word of instruction.sources) {
@@ -36,36 +34,9 @@ function refuseInstruction(source: SourceText, instruction: Instruction): void {
   }
 }
 
-/** The stages of the file that made the base are gone, and those of this file are not what the trigger meant. */
-export function refuseTriggerFrom(source: SourceText, instruction: Instruction): void {
-  const flag = instruction.flags.find(({ name }) => name === "from");
-  if (flag) {
-    throw new CooperError("unsupported", "COPY --from in an ONBUILD trigger is not supported yet", {
-      source,
-      span: flag.span,
-    });
-  }
-}
-
 function refuse(source: SourceText, kind: string, flag: Flag): never {
   throw new CooperError("unsupported", `${kind} --${flag.name} is not supported yet`, {
     source,
     span: flag.span,
   });
-}
-
-const NETWORKS = ["default", "none", "host"];
-
-function checkRunFlag(source: SourceText, flag: Flag): void {
-  if (flag.name === "security" && flag.value !== "sandbox") refuse(source, "RUN", flag);
-  if (flag.name === "network" && !NETWORKS.includes(flag.value ?? "")) {
-    throw new CooperError(
-      "syntax",
-      `RUN --network=${flag.value ?? ""}: must be one of ${NETWORKS.join(", ")}`,
-      {
-        source,
-        span: flag.span,
-      },
-    );
-  }
 }

@@ -18,3 +18,4 @@ export { analyze, parse, PARSER_VERSION, parseTrigger, print } from "./parse.js"
 export type * from "./run-mount.js";
 export { checkRunMount, parseRunMount } from "./run-mount.js";
 export { sourceText } from "./source-text.js";
+export { nearest } from "./suggest.js";

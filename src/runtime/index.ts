@@ -12,6 +12,7 @@
  */
 export * from "./types.js";
 export { DEFAULT_CAPABILITIES } from "./capabilities.js";
+export { canRun } from "./emulation.js";
 export { probe, userNamespaceRefusal } from "./probe.js";
 export type { ProbeResult } from "./probe.js";
 export { rootlessCommand } from "./rootless.js";

@@ -7,7 +7,8 @@ describe("bad input", () => {
   test.each([
     ["FROM nowhere.invalid/x:1\nRUN true", { pull: "never" as const }, "not-found", "Containerfile:1:6"],
     ["FROM scratch\nRUN --mount=type=cache,target=/c true", {}, "unsupported", "Containerfile:2:5"],
-    ["FROM --platform=linux/s390x scratch\nENV A=1", {}, "unsupported", "Containerfile:1:6"],
+    ['FROM --platform=linux/s390x scratch\nRUN ["/x"]', {}, "unsupported", "Containerfile:2:1"],
+    ["FROM --platform=bogus scratch\nENV A=1", {}, "usage", "Containerfile:1:6"],
     ["FROM $NOPE\nENV A=1", {}, "syntax", "Containerfile:1:6"],
     ["FROM scratch\nUSER ghost\nRUN true", {}, "not-found", "Containerfile:3:1"],
     ["FROM scratch\nEXPOSE 99999", {}, "syntax", "Containerfile:2:8"],

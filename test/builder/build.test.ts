@@ -52,7 +52,7 @@ RUN echo "$-"; false || echo still
 `,
       { buildArgs: { GIVEN: "cli" } },
     );
-    expect(output).toContain("g default cli env-default /work\n");
+    expect(output).toContain("g default cli arg /work\n");
     expect(output).toContain("1000:1000 /home/bob\n");
     expect(output).toMatch(/e.*\nstill\n$/);
   });

@@ -175,7 +175,7 @@ describe("build", () => {
 
   test.each([
     ["build --secret id=x .", "--secret is not supported yet"],
-    ["build --platform linux/arm64 .", "--platform is not supported yet"],
+    ["build --ulimit nofile=9 .", "--ulimit is not supported yet"],
     ["build -v a:b .", "-v is not supported yet"],
     ["build --layers=false .", "--layers=false is not supported yet"],
     ["build --format docker .", '--format: "docker" is not one of: oci'],
@@ -184,6 +184,7 @@ describe("build", () => {
     ["build -o type=local,dest=- .", "cannot be written to stdout"],
     ["build -o type=oci,dets=x .", "is not type=oci|docker|local,dest=PATH"],
     ["build --build-arg =x .", "has no name before the ="],
+    ["build --build-context =x .", "has no name before the ="],
     ["build --creds me .", "--creds needs USER:PASSWORD"],
     ["build -f x", "no context directory given"],
     ["build https://host/x.git", "not a directory is not supported yet"],

@@ -22,7 +22,7 @@ import { expandAt } from "../expand.js";
 import type { StageState } from "../state.js";
 import { absolutePath, lookupIn } from "../state.js";
 import { resolveOwner } from "../users.js";
-import type { Expansion } from "./metadata.js";
+import type { Expansion } from "../expand.js";
 import type { PreparedStep, StepSite } from "./step.js";
 
 /** A file that a heredoc of COPY or ADD makes. */

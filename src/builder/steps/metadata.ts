@@ -9,15 +9,10 @@ import type {
   PairsInstruction,
 } from "../../parser/index.js";
 import { expandWords, parseDuration } from "../../parser/index.js";
-import type { SourceText } from "../../source.js";
+import type { Expansion } from "../expand.js";
 import { expandAt } from "../expand.js";
 import type { StageState, StepOutcome } from "../state.js";
 import { lookupIn, shellOf, workdirOf } from "../state.js";
-
-export interface Expansion {
-  readonly source: SourceText;
-  readonly escape: "\\" | "`";
-}
 
 /** Instructions that change only the image's config. */
 export type MetadataInstruction = Exclude<
@@ -25,7 +20,11 @@ export type MetadataInstruction = Exclude<
   { readonly kind: "FROM" | "RUN" | "COPY" | "ADD" | "ARG" }
 >;
 
-/** The config after an instruction; WORKDIR's directory is the caller's. Throws `syntax` with the place of a value that is not allowed. */
+/**
+ * The config after an instruction, and what the history says of it: what BuildKit says, but where it prints its own data
+ * structures (HEALTHCHECK) or nothing (ONBUILD) the instruction as written. WORKDIR's directory is the caller's. Throws `syntax` with
+ * the place of a value that is not allowed.
+ */
 export function applyMetadata(
   instruction: MetadataInstruction,
   state: StageState,
@@ -34,53 +33,81 @@ export function applyMetadata(
   const { config } = state.config;
   const expand = (word: { readonly text: string; readonly span: PairsInstruction["span"] }): string =>
     expandAt(at.source, word, at.escape, lookupIn(state));
-  switch (instruction.kind) {
-    case "ENV":
-      return { config: { ...config, Env: setEnv(config.Env ?? [], pairsOf(instruction, expand)) } };
-    case "LABEL":
+  const { kind } = instruction;
+  switch (kind) {
+    case "ENV": {
+      const pairs = pairsOf(instruction, expand);
+      const variables = new Map(pairs);
       return {
-        config: {
-          ...config,
-          Labels: { ...config.Labels, ...Object.fromEntries(pairsOf(instruction, expand)) },
-        },
+        config: { ...config, Env: setEnv(config.Env ?? [], pairs) },
+        variables,
+        createdBy: told(kind, pairs),
       };
-    case "CMD":
-      return { config: { ...config, Cmd: argvOf(instruction.command, config) } };
-    case "ENTRYPOINT":
-      return { config: withEntrypoint(config, argvOf(instruction.command, config), state.cmdSet) };
-    case "EXPOSE":
+    }
+    case "LABEL": {
+      const pairs = pairsOf(instruction, expand);
+      const labels = { ...config.Labels, ...Object.fromEntries(pairs) };
+      return { config: { ...config, Labels: labels }, createdBy: told(kind, pairs) };
+    }
+    case "CMD": {
+      const argv = argvOf(instruction.command, config);
+      return { config: { ...config, Cmd: argv }, createdBy: `CMD ${quotedList(argv)}` };
+    }
+    case "ENTRYPOINT": {
+      const argv = argvOf(instruction.command, config);
+      const createdBy = `ENTRYPOINT ${quotedList(argv)}`;
+      return { config: withEntrypoint(config, argv, state.cmdSet), createdBy };
+    }
+    case "EXPOSE": {
+      const ports = exposedPorts(instruction, state, at);
+      const all = { ...config.ExposedPorts, ...keys(ports) };
       return {
-        config: {
-          ...config,
-          ExposedPorts: { ...config.ExposedPorts, ...keys(exposedPorts(instruction, state, at)) },
-        },
+        config: { ...config, ExposedPorts: all },
+        createdBy: `EXPOSE [${ports.toSorted().join(" ")}]`,
       };
-    case "VOLUME":
-      return {
-        config: { ...config, Volumes: { ...config.Volumes, ...keys(volumes(instruction, expand, at)) } },
-      };
-    case "USER":
-      return { config: { ...config, User: required(expand(instruction.value), instruction, at) } };
-    case "WORKDIR":
-      return {
-        config: {
-          ...config,
-          WorkingDir: workdir(required(expand(instruction.value), instruction, at), config),
-        },
-      };
-    case "STOPSIGNAL":
-      return { config: { ...config, StopSignal: stopSignal(expand(instruction.value), instruction, at) } };
-    case "SHELL":
-      return { config: { ...config, Shell: instruction.argv } };
+    }
+    case "VOLUME": {
+      const paths = volumes(instruction, expand, at);
+      const all = { ...config.Volumes, ...keys(paths) };
+      return { config: { ...config, Volumes: all }, createdBy: `VOLUME [${paths.join(" ")}]` };
+    }
+    case "USER": {
+      const user = required(expand(instruction.value), instruction, at);
+      return { config: { ...config, User: user }, createdBy: `USER ${user}` };
+    }
+    case "WORKDIR": {
+      const path = workdir(required(expand(instruction.value), instruction, at), config);
+      return { config: { ...config, WorkingDir: path }, createdBy: `WORKDIR ${path}` };
+    }
+    case "STOPSIGNAL": {
+      const signal = stopSignal(expand(instruction.value), instruction, at);
+      return { config: { ...config, StopSignal: signal }, createdBy: `STOPSIGNAL ${signal}` };
+    }
+    case "SHELL": {
+      const { argv } = instruction;
+      return { config: { ...config, Shell: argv }, createdBy: `SHELL [${argv.join(" ")}]` };
+    }
     case "HEALTHCHECK":
       return { config: { ...config, Healthcheck: healthcheck(instruction, at) } };
     case "ONBUILD":
       return { config: { ...config, OnBuild: [...(config.OnBuild ?? []), instruction.trigger] } };
-    case "MAINTAINER":
-      return { author: instruction.value.text };
+    case "MAINTAINER": {
+      const author = instruction.value.text;
+      return { author, createdBy: `MAINTAINER ${author}` };
+    }
     default:
       return unreachable(instruction);
   }
+}
+
+type Pairs = readonly (readonly [string, string])[];
+
+function told(kind: string, pairs: Pairs): string {
+  return `${kind} ${pairs.map(([key, value]) => `${key}=${value}`).join(" ")}`;
+}
+
+function quotedList(words: readonly string[]): string {
+  return `[${words.map((word) => JSON.stringify(word)).join(" ")}]`;
 }
 
 /** argv of a shell or exec form. */
@@ -89,10 +116,7 @@ export function argvOf(command: Command, config: ProcessConfig): readonly string
 }
 
 /** Sets variables in an `Env` list; a name that is there keeps its position. */
-export function setEnv(
-  env: readonly string[],
-  pairs: readonly (readonly [string, string])[],
-): readonly string[] {
+export function setEnv(env: readonly string[], pairs: Pairs): readonly string[] {
   const result = [...env];
   for (const [name, value] of pairs) {
     const at = result.findIndex((line) => line.startsWith(`${name}=`));
@@ -105,7 +129,7 @@ export function setEnv(
 function pairsOf(
   instruction: PairsInstruction,
   expand: (word: PairsInstruction["pairs"][number]["key"]) => string,
-): readonly (readonly [string, string])[] {
+): Pairs {
   return instruction.pairs.map(({ key, value }) => [expand(key), expand(value)]);
 }
 

@@ -1,15 +1,18 @@
+import type { BuildContext } from "../../context/index.js";
+import type { DiffId } from "../../image/index.js";
 import { chainIdOf } from "../../image/index.js";
 import type { ArgInstruction, Instruction } from "../../parser/index.js";
 import type { CopySource } from "../copy/select.js";
-import type { BuildEngine } from "../engine.js";
+import type { Origin } from "../origins.js";
+import type { Expansion } from "../expand.js";
+import { argValues } from "../args.js";
 import type { BuildPlan } from "../plan.js";
-import { expandAt } from "../expand.js";
 import type { StageOptions } from "../stage.js";
 import type { StageState, StepOutcome } from "../state.js";
 import { lookupIn } from "../state.js";
+import { copyHistory } from "./history.js";
 import type { CopyOrigin } from "./copy.js";
 import { prepareCopy } from "./copy.js";
-import type { Expansion } from "./metadata.js";
 import { applyMetadata } from "./metadata.js";
 import { prepareRun } from "./run.js";
 import type { PreparedStep, StepSite } from "./step.js";
@@ -22,11 +25,18 @@ export interface Step {
   readonly at: Expansion;
 }
 
-/** Finds out everything that a step's key needs. `declared`: what an ARG declares. */
+/** What an instruction means, beside the work it does. */
+export interface Meaning {
+  /** Of an ARG. */
+  readonly declared: ReadonlyMap<string, string | undefined> | undefined;
+  readonly outcome: StepOutcome;
+}
+
+/** Finds out everything that a step's key needs. */
 export async function prepareStep(
   step: Step,
   state: StageState,
-  declared: ReadonlyMap<string, string>,
+  { declared, outcome }: Meaning,
   options: StageOptions,
 ): Promise<PreparedStep> {
   const { instruction, site, at } = step;
@@ -35,13 +45,23 @@ export async function prepareStep(
       return prepareRun(instruction, state, site);
     case "COPY":
     case "ADD":
-      return prepareCopy(instruction, state, site, at, await originOf(instruction, options), options.engine);
+      return {
+        ...(await prepareCopy(
+          instruction,
+          state,
+          site,
+          at,
+          await originOf(instruction, options),
+          options.engine,
+        )),
+        createdBy: copyHistory(instruction, lookupIn(state), at),
+      };
     case "WORKDIR":
-      return prepareWorkdir(applyMetadata(instruction, state, at).config?.WorkingDir ?? "/", state, site);
+      return prepareWorkdir(outcome.config?.WorkingDir ?? "/", state);
     case "ARG":
-      return argStep(declared, site.text);
+      return argStep(declared ?? new Map<string, undefined>());
     default:
-      return metadataStep(site.text);
+      return metadataStep(site.text, outcome);
   }
 }
 
@@ -60,18 +80,14 @@ export function metadataOf({ instruction, at }: Step, state: StageState): StepOu
 }
 
 async function originOf(instruction: Instruction, options: StageOptions): Promise<CopyOrigin> {
-  const { stage, engine, plan } = options;
+  const { stage, engine } = options;
   const origin = stage.origins.get(instruction);
-  if (origin === undefined || origin.kind === "scratch") return contextOrigin(engine);
-  const name =
-    origin.kind === "stage"
-      ? `stage "${plan.stages[origin.stage]?.name ?? origin.stage}"`
-      : `image ${origin.name}`;
-  const { config } =
-    origin.kind === "stage"
-      ? (await options.resultOf(origin.stage)).state
-      : await engine.baseImage(origin.name);
-  const layers = config.rootfs.diff_ids;
+  if (origin === undefined)
+    return contextOrigin("the build context", () => Promise.resolve(engine.context()));
+  if (origin.kind === "context") {
+    return contextOrigin(`build context "${origin.name}"`, () => engine.namedContext(origin.name));
+  }
+  const { name, layers } = await layersOf(origin, options);
   const open = async (): Promise<CopySource & Disposable> => {
     const tree = await (await engine.snapshotter()).view(layers);
     return { tree, name, keepOwner: true, [Symbol.dispose]: () => tree[Symbol.dispose]() };
@@ -79,56 +95,62 @@ async function originOf(instruction: Instruction, options: StageOptions): Promis
   return { open, chain: chainIdOf(layers) ?? "scratch" };
 }
 
-function contextOrigin(engine: BuildEngine): CopyOrigin {
-  const open = (): Promise<CopySource> => {
-    const tree = engine.context();
-    return Promise.resolve({
-      tree,
-      name: "the build context",
-      keepOwner: false,
-      isIgnored: (path: string) => tree.isIgnored(path),
-    });
+async function layersOf(
+  origin: Exclude<Origin, { readonly kind: "context" }>,
+  { plan, engine, resultOf }: StageOptions,
+): Promise<{ readonly name: string; readonly layers: readonly DiffId[] }> {
+  switch (origin.kind) {
+    case "scratch":
+      return { name: "scratch", layers: [] };
+    case "stage": {
+      const { state } = await resultOf(origin.stage);
+      const { name = origin.stage } = plan.stages[origin.stage] ?? {};
+      return { name: `stage "${name}"`, layers: state.config.rootfs.diff_ids };
+    }
+    case "image": {
+      const { config } = await engine.baseImage(origin.name, origin.platform);
+      return { name: `image ${origin.name}`, layers: config.rootfs.diff_ids };
+    }
+  }
+}
+
+function contextOrigin(name: string, opened: () => Promise<BuildContext>): CopyOrigin {
+  const open = async (): Promise<CopySource> => {
+    const tree = await opened();
+    return { tree, name, keepOwner: false, isIgnored: (path: string) => tree.isIgnored(path) };
   };
   return { open };
 }
 
 /** An ARG's value shows in the history, as docker's does; the record keeps only its digest. */
-function argStep(declared: ReadonlyMap<string, string>, text: string): PreparedStep {
-  const shown = [...declared].map(([name, value]) => `${name}=${value}`);
+function argStep(declared: ReadonlyMap<string, string | undefined>): PreparedStep {
+  const shown = [...declared].map(([name, value]) => (value === undefined ? name : `${name}=${value}`));
   return {
     components: [...declared].map(([name, value]) => ({
       name: `arg ${name}`,
-      value,
+      value: value ?? "",
       opaque: true,
       label: `ARG ${name}`,
     })),
-    createdBy: shown.length === 0 ? text : `ARG ${shown.join(" ")}`,
+    createdBy: `ARG ${shown.join(" ")}`,
     execute: () => Promise.resolve({}),
   };
 }
 
-function metadataStep(text: string): PreparedStep {
+function metadataStep(text: string, { createdBy = text }: StepOutcome): PreparedStep {
   return {
     components: [{ name: "text", value: text, label: "the instruction" }],
-    createdBy: text,
+    createdBy,
     execute: () => Promise.resolve({}),
   };
 }
 
-/** Values of the ARGs that an instruction declares: `--build-arg`, else the default, else the global ARG of that name. */
+/** What an ARG declares in a stage. A bare `ARG name` of a variable that has a value keeps it. */
 export function declareArgs(
   instruction: ArgInstruction,
   state: StageState,
   at: Expansion,
-  plan: BuildPlan,
-): ReadonlyMap<string, string> {
-  const declared = new Map<string, string>();
-  for (const arg of instruction.args) {
-    const fallback = arg.default
-      ? expandAt(at.source, arg.default, at.escape, lookupIn(state))
-      : plan.globalArgs.get(arg.name);
-    const value = plan.buildArgs.get(arg.name) ?? fallback;
-    if (value !== undefined) declared.set(arg.name, value);
-  }
-  return declared;
+  { globalArgs, buildArgs }: BuildPlan,
+): ReadonlyMap<string, string | undefined> {
+  return argValues(instruction, lookupIn(state), globalArgs, { ...at, buildArgs });
 }

@@ -26,12 +26,14 @@ interface RunProcess {
 export function prepareRun(instruction: RunInstruction, state: StageState, site: StepSite): PreparedStep {
   const process = processOf(instruction, state);
   const network = networkOf(instruction.flags);
-  const args = [...state.args].toSorted(([a], [b]) => (a < b ? -1 : 1));
+  const args = [...state.args].map(([name, value]): readonly [string, string] => [name, value ?? ""]);
   return {
     components: [
       { name: "argv", value: JSON.stringify([process.argv, process.script ?? ""]), label: "the command" },
       ...envComponents(state),
-      ...args.map(([name, value]): KeyComponent => argComponent(name, value, process)),
+      ...Object.entries(definedArgs(state))
+        .toSorted(byName)
+        .map(([name, value]) => argComponent(name, value, process)),
       { name: "user", value: state.config.config.User ?? "", label: "USER" },
       { name: "workdir", value: workdirOf(state.config.config), label: "WORKDIR" },
       { name: "network", value: network, label: "--network" },
@@ -118,8 +120,8 @@ async function execute(
         PATH: DEFAULT_PATH,
         HOME: user.home,
         ...proxyEnv(site.buildArgs, engine.environment),
-        ...Object.fromEntries(state.args),
         ...Object.fromEntries(envOf(config)),
+        ...definedArgs(state),
       },
       cwd: workdirOf(config),
       uid: user.uid,
@@ -138,6 +140,14 @@ async function execute(
   );
   failOnStatus(status, site);
   return { diffId: (await (await engine.snapshotter()).commit(rootfs)).diffId };
+}
+
+function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
+  return a < b ? -1 : 1;
+}
+
+function definedArgs({ args }: StageState): Readonly<Record<string, string>> {
+  return Object.fromEntries([...args].filter((arg): arg is [string, string] => arg[1] !== undefined));
 }
 
 async function userOf(

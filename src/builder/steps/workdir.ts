@@ -2,13 +2,13 @@ import { cleanPath } from "../../fs/index.js";
 import { LayerPlan } from "../copy/layer-plan.js";
 import type { BuildEngine } from "../engine.js";
 import type { StageState } from "../state.js";
-import type { PreparedStep, StepSite } from "./step.js";
+import type { PreparedStep } from "./step.js";
 
 /** Prepares a WORKDIR: a layer with the missing directories (root, 0755), or none when it is there already. */
-export function prepareWorkdir(path: string, state: StageState, site: StepSite): PreparedStep {
+export function prepareWorkdir(path: string, state: StageState): PreparedStep {
   return {
     components: [{ name: "workdir", value: path, label: "the instruction" }],
-    createdBy: site.text,
+    createdBy: `WORKDIR ${path}`,
     execute: (engine) => execute(path, state, engine),
   };
 }

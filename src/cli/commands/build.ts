@@ -26,6 +26,16 @@ const flags = {
   },
   tag: { kind: "list", short: "t", value: "NAME", help: "name the image; may be repeated" },
   target: { kind: "string", value: "STAGE", help: "stop at this stage" },
+  platform: {
+    kind: "string",
+    value: "OS/ARCH",
+    help: "what the image is for, such as linux/arm64 (default: this machine)",
+  },
+  "build-context": {
+    kind: "list",
+    value: "N=DIR",
+    help: "what N in FROM and --from means: a directory, docker-image://NAME, oci-layout://DIR",
+  },
   "build-arg": { kind: "list", value: "K[=V]", help: "set an ARG; without a value, from the environment" },
   label: { kind: "list", value: "K=V", help: "add a label" },
   "source-date-epoch": {
@@ -74,12 +84,12 @@ export const build = command({
   flags,
   operands: { min: 0, max: 1 },
   unsupported:
-    "add-host all-platforms allow annotation arch attest build-arg-file build-context builder cache-from cache-to cache-ttl " +
+    "add-host all-platforms allow annotation arch attest build-arg-file builder cache-from cache-to cache-ttl " +
     "call cap-add cap-drop cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
     "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust dns dns-option " +
     "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc isolation " +
     "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
-    "no-hosts omit-history os os-feature os-version pid platform policy provenance pull-always pull-never push retry-delay " +
+    "no-hosts omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
     "runtime runtime-flag save-stages sbom secret security-opt shm-size sign-by skip-unused-stages " +
     "source-policy-file squash squash-all ssh stage-labels stdin ulimit unsetenv unsetlabel " +
     "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant volume,v",
@@ -131,6 +141,10 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...(given.target === undefined ? {} : { target: given.target }),
     ...(given.tag.length === 0 ? {} : { tags: given.tag }),
     ...(buildArgs.length === 0 ? {} : { buildArgs: keyValues("--build-arg", buildArgs, undefined) }),
+    ...(given.platform === undefined ? {} : { platform: given.platform }),
+    ...(given["build-context"].length === 0
+      ? {}
+      : { buildContexts: buildContexts(given["build-context"], world) }),
     ...(given.label.length === 0 ? {} : { labels: keyValues("--label", given.label, "") }),
     ...(given["no-cache"] ? { cache: false } : {}),
     ...pullPolicy(given.pull),
@@ -188,6 +202,18 @@ function contextOf(operands: readonly string[], given: Given, world: World): str
     );
   }
   return resolve(world.cwd, context ?? ".");
+}
+
+/** Paths are taken from the command's own directory, whatever the process's. */
+function buildContexts(given: readonly string[], world: World): Readonly<Record<string, string>> {
+  const contexts = Object.entries(keyValues("--build-context", given, ""));
+  return Object.fromEntries(
+    contexts.map(([name, value]) => {
+      const [, scheme = "", rest = value] = /^([a-z][a-z0-9+-]*:\/\/|git@)(.*)$/s.exec(value) ?? [];
+      if (value === "" || (scheme !== "" && scheme !== "oci-layout://")) return [name, value];
+      return [name, `${scheme}${resolve(world.cwd, rest)}`];
+    }),
+  );
 }
 
 function pullPolicy(given: string | undefined): Pick<BuildOptions, "pull"> {
