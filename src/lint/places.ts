@@ -1,0 +1,46 @@
+import type { Flag, Instruction, Word } from "../parser/index.js";
+import type { SourceText, Span } from "../source.js";
+
+/** The range `[start, end)` of a text; `near` is a span that does not begin after it. O(distance). */
+export function spanAt({ text }: SourceText, near: Span, start: number, end: number): Span {
+  const line = near.line + newlines(text, near.start, start);
+  const endLine = line + newlines(text, start, Math.max(start, end - 1));
+  const lineStart = start === 0 ? 0 : text.lastIndexOf("\n", start - 1) + 1;
+  const mark = lineStart === 0 && text.startsWith("\ufeff") ? 1 : 0;
+  return { start, end, line, column: start - lineStart - mark + 1, endLine };
+}
+
+function newlines(text: string, from: number, to: number): number {
+  let count = 0;
+  for (let at = text.indexOf("\n", from); at >= 0 && at < to; at = text.indexOf("\n", at + 1)) count++;
+  return count;
+}
+
+export function sourceOf({ text }: SourceText, span: Span): string {
+  return text.slice(span.start, span.end);
+}
+
+/** Where `word.text.slice(start, end)` stands; the whole word when it is not written as its text (JSON, continued lines). */
+export function partOf(source: SourceText, word: Word, start: number, end: number): Span {
+  if (sourceOf(source, word.span) !== word.text) return word.span;
+  return spanAt(source, word.span, word.span.start + start, word.span.start + end);
+}
+
+/** A flag's value as a word: its place where it is written plainly, else the whole flag's. */
+export function flagWord(source: SourceText, flag: Flag): Word | undefined {
+  const { value, span } = flag;
+  if (value === undefined) return undefined;
+  const plain = sourceOf(source, span) === `--${flag.name}=${value}`;
+  return { text: value, span: plain ? spanAt(source, span, span.end - value.length, span.end) : span };
+}
+
+/** The keyword of an instruction as written; `plain` when it stands in one piece. */
+export function keywordOf(
+  source: SourceText,
+  { span, text, kind }: Instruction,
+): { readonly text: string; readonly span: Span; readonly plain: boolean } {
+  const word = text.slice(0, kind.length);
+  const plain = source.text.startsWith(word, span.start);
+  const end = span.start + (plain ? word.length : 1);
+  return { text: word, span: spanAt(source, span, span.start, end), plain };
+}
