@@ -1,5 +1,6 @@
 import type { EventListener } from "./events.js";
 import type { Descriptor, Digest, ImageConfig } from "./image/index.js";
+import type { Diagnostic, SourceText } from "./source.js";
 
 /** How to reach registries; missing parts come from registries.conf, certs.d and the auth files. */
 export interface TransferOptions {
@@ -151,10 +152,34 @@ export interface Removed {
   readonly deleted: readonly Digest[];
 }
 
+export interface CheckOptions {
+  /** What places call the text. Default `Containerfile`. */
+  readonly name?: string;
+  readonly buildArgs?: Readonly<Record<string, string>>;
+}
+
+export interface LintOptions extends Pick<BuildOptions, "file" | "containerfile" | "buildArgs" | "signal"> {
+  /** Where the Containerfile is looked for; its ignore file is read, too. Default: the current directory, without ignore file. */
+  readonly contextDir?: string;
+  /** Write the file anew with everything mended that has a certain fix. */
+  readonly fix?: boolean;
+}
+
+export interface LintResult {
+  /** The file as it is now. */
+  readonly source: SourceText;
+  /** Errors and warnings about it, in the order of the text. */
+  readonly diagnostics: readonly Diagnostic[];
+  /** What `fix` mended, with the places it had. */
+  readonly fixed: readonly Diagnostic[];
+}
+
 export interface Cooper extends AsyncDisposable {
   /** Directory of the store. */
   readonly root: string;
   build(options: BuildOptions): Promise<BuildResult>;
+  /** Checks a Containerfile: what does not parse, what a build would refuse, and what lint finds. Pulls nothing. */
+  lint(options?: LintOptions): Promise<LintResult>;
   pull(name: string, options?: TransferOptions): Promise<ImageSummary>;
   /** Uploads a stored image (name or id); `destination` defaults to the name. Returns the manifest's descriptor. */
   push(nameOrId: string, destination?: string, options?: TransferOptions): Promise<Descriptor>;

@@ -6,13 +6,14 @@
  * const { imageId } = await cooper.build({ contextDir: ".", tags: ["registry.example.com/team/app:1"] });
  * await cooper.push(imageId, "registry.example.com/team/app:1");
  */
-export { explainPaths, listContext, openCooper } from "./api/index.js";
+export { check, explainPaths, listContext, openCooper } from "./api/index.js";
 export { IgnoreMatcher, readIgnoreFile } from "./context/index.js";
 export type { IgnoreVerdict } from "./context/index.js";
 export type {
   BuildOptions,
   BuildOutput,
   BuildResult,
+  CheckOptions,
   ContextEntry,
   ContextListing,
   ContextOptions,
@@ -20,6 +21,8 @@ export type {
   HistoryRow,
   ImageDetails,
   ImageSummary,
+  LintOptions,
+  LintResult,
   OpenOptions,
   PathExplanation,
   PullPolicy,
@@ -32,4 +35,7 @@ export { CooperError, hasCode } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 export type { CooperEvent, EventListener, StepPosition } from "./events.js";
 export type { Descriptor, Digest, DiffId, ImageConfig, ProcessConfig } from "./image/index.js";
-export type { Span } from "./source.js";
+export { rules as lintRules } from "./lint/index.js";
+export type { Rule as LintRule } from "./lint/index.js";
+export { renderDiagnostic } from "./source.js";
+export type { Diagnostic, Edit, Severity, SourceText, Span } from "./source.js";

@@ -1,5 +1,5 @@
 import { join } from "node:path";
-import type { BuildEngine, BuildPlan, ImageTimes } from "../builder/index.js";
+import type { BuildEngine, BuildPlan, ImageTimes, ParsedContainerfile } from "../builder/index.js";
 import {
   EPOCH_ARG,
   imageTimes,
@@ -26,7 +26,9 @@ import {
 import { sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
+import { warnOfFindings } from "./build-warnings.js";
 import { containerfileLocation, ignorePlaces } from "./context.js";
+import { ignoredPaths } from "./ignored.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
 import { openLeases } from "./leases.js";
@@ -48,8 +50,9 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
   const times = timesOf(options, buildArgs);
   const contexts = namedContexts(workshop, options);
   const source = readContainerfile(containerfileLocation(await withStdin(options)));
-  const plan = await planOf(workshop, source, options, { buildArgs, contexts });
-  const context = lazyContext(workshop, ignorePlaces(options, source.path), options.onEvent);
+  const { plan, parsed } = await planOf(workshop, source, options, { buildArgs, contexts });
+  const places = ignorePlaces(options, source.path);
+  const context = lazyContext(workshop, places, options.onEvent);
   await using leases = openLeases(workshop.store);
   try {
     const engine = engineOf(workshop, plan, options, {
@@ -59,6 +62,8 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
       signal,
       times,
     });
+    const { baseImage, emit } = engine;
+    await warnOfFindings({ parsed, plan, baseImage, emit, ignores: ignoredPaths(places) });
     const { image, steps } = await explained(
       runPlan({ plan, engine, useCache: options.cache !== false, names: names.map(formatReference) }),
     );
@@ -153,23 +158,16 @@ async function planOf(
   source: SourceText,
   options: BuildOptions,
   given: { readonly buildArgs: ReadonlyMap<string, string>; readonly contexts: NamedContexts },
-): Promise<BuildPlan> {
-  const file = await parseCached(source, join(workshop.root, "cache/ast"));
-  for (const { code, message, span } of file.warnings) {
-    options.onEvent?.({
-      type: "warning",
-      code,
-      message,
-      where: `${source.name}:${span.line}:${span.column}`,
-    });
-  }
-  return makePlan(source, file, {
+): Promise<{ readonly plan: BuildPlan; readonly parsed: ParsedContainerfile }> {
+  const parsed = await parseCached(source, join(workshop.root, "cache/ast"));
+  const plan = makePlan(source, parsed.file, {
     buildArgs: given.buildArgs,
     contexts: given.contexts.meanings,
     platform: options.platform === undefined ? hostPlatform() : parsePlatform(options.platform),
     labels: options.labels ?? {},
     ...(options.target === undefined ? {} : { target: options.target }),
   });
+  return { plan, parsed };
 }
 
 function engineOf(

@@ -8,5 +8,6 @@
  * It decides nothing about a build's meaning (builder/) and prints nothing.
  */
 export { explainPaths, listContext } from "./context.js";
+export { check } from "./check.js";
 export { openCooper } from "./open.js";
 export { serveEngine } from "./serve.js";

@@ -15,6 +15,11 @@ export function localCooper(workshop: Workshop): Cooper {
   return {
     root: workshop.root,
     build: (options: BuildOptions) => abortable(options.signal, () => build(workshop, options)),
+    lint: (options = {}) =>
+      abortable(options.signal, async () => {
+        const { lintFile } = await import("./lint.js");
+        return lintFile(workshop, options);
+      }),
     pull: (name, options = {}) =>
       abortable(options.signal, async () => {
         const image = await pullImage(workshop, parseReference(name), options);

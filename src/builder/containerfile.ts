@@ -3,6 +3,8 @@ import { isAbsolute, join, relative, resolve } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import { atomicWrite, makeDirectories } from "../fs/index.js";
 import { digestOf, hexOf } from "../image/index.js";
+import type { Finding } from "../lint/index.js";
+import { findInText, LINT_VERSION } from "../lint/index.js";
 import type { Containerfile } from "../parser/index.js";
 import { parse, PARSER_VERSION, sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
@@ -62,24 +64,37 @@ function displayName(path: string): string {
   return shown.startsWith("..") ? path : shown;
 }
 
-/**
- * The AST of a Containerfile. It is remembered by the digest of the text and the parser's version, because loading the
- * grammar costs more than a fully cached build.
- */
-export async function parseCached(source: SourceText, cacheDir: string): Promise<Containerfile> {
-  const path = join(cacheDir, `${hexOf(digestOf(`${PARSER_VERSION}\0${source.text}`))}.json`);
-  const known = readAst(path);
-  if (known) return known;
-  const file = await parse(source);
-  makeDirectories(cacheDir);
-  atomicWrite(path, JSON.stringify(file));
-  return file;
+/** What is known of a Containerfile from its text alone. */
+export interface ParsedContainerfile {
+  readonly file: Containerfile;
+  /** What lint finds in the text, without fixes: a build makes none. */
+  readonly findings: readonly Finding[];
 }
 
-function readAst(path: string): Containerfile | undefined {
+/**
+ * The AST of a Containerfile and the findings about it. They are remembered by the digest of the text and the versions of
+ * parser and lint, because loading the grammar costs more than a fully cached build.
+ */
+export async function parseCached(source: SourceText, cacheDir: string): Promise<ParsedContainerfile> {
+  const key = `${PARSER_VERSION}.${LINT_VERSION}\0${source.text}`;
+  const path = join(cacheDir, `${hexOf(digestOf(key))}.json`);
+  const known = readParsed(path);
+  if (known) return known;
+  const file = await parse(source);
+  const findings = findInText(source, file).map(withoutFix);
+  makeDirectories(cacheDir);
+  atomicWrite(path, JSON.stringify({ file, findings }));
+  return { file, findings };
+}
+
+function withoutFix({ rule, message, span, hint }: Finding): Finding {
+  return { rule, message, span, ...(hint === undefined ? {} : { hint }) };
+}
+
+function readParsed(path: string): ParsedContainerfile | undefined {
   try {
-    const ast = JSON.parse(readFileSync(path, "utf8")) as Containerfile;
-    return Array.isArray(ast.instructions) ? ast : undefined;
+    const known = JSON.parse(readFileSync(path, "utf8")) as ParsedContainerfile;
+    return Array.isArray(known.file.instructions) && Array.isArray(known.findings) ? known : undefined;
   } catch {
     return undefined;
   }

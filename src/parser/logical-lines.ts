@@ -108,14 +108,12 @@ function join(
   const partAt: number[] = [];
   const partSource: number[] = [];
   let length = 0;
-  let hollow: number | undefined;
   let continues = true;
   let line = firstLine;
   for (; continues && line < lines.count; line++) {
     const start = lines.start(line);
     const end = lines.end(line);
     const first = skipBlanks(text, start, end);
-    if (first === end) hollow ??= line;
     const isComment = line > firstLine && text[first] === "#";
     if (isComment) comments.push(commentAt(lines, first, end));
     if (first === end || isComment) continue;
@@ -128,10 +126,6 @@ function join(
     partAt.push(length);
     partSource.push(from);
     length += part.length;
-  }
-  if (hollow !== undefined) {
-    const message = "an empty line inside a continued instruction is skipped";
-    findings.warning("NoEmptyContinuation", message, lines.span(lines.start(hollow), lines.end(hollow)));
   }
   if (continues) {
     const at = lines.end(line - 1);

@@ -109,13 +109,9 @@ function list(syntax: Shape<"words">, base: Base, scope: Scope): Instruction {
   return { kind, ...base, words, json: syntax.array !== undefined };
 }
 
-function pairs(syntax: Shape<"pairs">, base: Base, { line, findings }: Scope): Instruction {
+function pairs(syntax: Shape<"pairs">, base: Base, { line }: Scope): Instruction {
   const kind = syntax.keyword.tokenType.name === "ENV" ? "ENV" : "LABEL";
   const legacy = syntax.pairs.some((pair) => pair.legacy);
-  if (legacy) {
-    const hint = `write ${kind} name=value`;
-    findings.warning("LegacyKeyValueFormat", `"${kind} name value" is the old form`, base.span, hint);
-  }
   const found = syntax.pairs.map((pair) => ({ key: wordOf(pair.key, line), value: valueOf(pair, line) }));
   return { kind, ...base, pairs: found, legacy };
 }
@@ -134,12 +130,10 @@ function arg(syntax: readonly PairSyntax[], base: Base, { line, findings }: Scop
   return { kind: "ARG", ...base, args };
 }
 
-function text(syntax: Shape<"text">, base: Base, { line, findings }: Scope): Instruction {
+function text(syntax: Shape<"text">, base: Base, { line }: Scope): Instruction {
   const { name } = syntax.keyword.tokenType;
   const value = wordOf(syntax.text, line);
   if (name === "WORKDIR" || name === "USER" || name === "STOPSIGNAL") return { kind: name, ...base, value };
-  const hint = 'write LABEL org.opencontainers.image.authors="…"';
-  findings.warning("MaintainerDeprecated", "MAINTAINER is deprecated", base.span, hint);
   return { kind: "MAINTAINER", ...base, value };
 }
 

@@ -70,6 +70,8 @@ export function recordingCooper(calls: Call[], answers: Partial<Cooper> = {}): C
         config: details.config,
         steps: { cached: 0, built: 1 },
       }),
+    lint: (...args) =>
+      record("lint", args, { source: { name: "Containerfile", text: "" }, diagnostics: [], fixed: [] }),
     pull: (...args) => record("pull", args, summary),
     push: (...args) => record("push", args, { mediaType: "m", digest: digest("e"), size: 1 }),
     images: (...args) => record("images", args, [summary]),

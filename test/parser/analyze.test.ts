@@ -20,7 +20,6 @@ test("broken instructions stay in the file, and every error is told in the order
   expect(told(analysis)).toEqual([
     "3:1 error UnknownInstruction",
     "5:5 error InvalidSyntax",
-    "7:1 warning NoEmptyContinuation",
     "9:6 error UnknownFlag",
   ]);
 });

@@ -7,6 +7,7 @@ export { contextLs as "context ls" } from "./context.js";
 export { history } from "./history.js";
 export { images } from "./images.js";
 export { inspect } from "./inspect.js";
+export { lint } from "./lint.js";
 export { load } from "./load.js";
 export { login } from "./login.js";
 export { logout } from "./logout.js";

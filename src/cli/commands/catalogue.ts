@@ -6,6 +6,7 @@ export type CommandName = keyof typeof all;
 /** What the help says about every command, in its order. */
 export const summaries: Readonly<Record<CommandName, string>> = {
   build: "Build an image from a Containerfile",
+  lint: "Check a Containerfile, and mend it",
   images: "List images",
   tag: "Give an image another name",
   rmi: "Remove images or names",

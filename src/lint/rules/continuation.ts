@@ -48,9 +48,9 @@ function* emptyLines({ source: { text }, file }: TextScope): Generator<readonly 
     const found: EmptyLine[] = [];
     for (let goesOn = true; goesOn && at < text.length; line++) {
       const next = nextLine(text, at);
-      const content = text.slice(at, next).replace(/[\r\n]+$/, "");
-      const blank = content.trim() === "";
-      const skipped = blank || /^\s*#/.test(content);
+      const content = text.slice(at, next).replace(/\r*\n?$/, "");
+      const blank = /^[ \t\v\f\r]*$/.test(content);
+      const skipped = blank || /^[ \t\v\f\r]*#/.test(content);
       if (blank && at > begin) found.push({ start: at, end: at + content.length, next, line });
       goesOn = (skipped && at > begin) || (!skipped && continued.test(content));
       at = next;
