@@ -2,7 +2,7 @@ import type { BuildEngine, BuildPlan } from "../builder/index.js";
 import { envOf } from "../builder/index.js";
 import { CooperError } from "../errors.js";
 import type { EventListener } from "../events.js";
-import type { BaseFacts, LintFacts } from "../lint/index.js";
+import type { BaseFacts } from "../lint/index.js";
 import { lint } from "../lint/index.js";
 import type { ParsedContainerfile } from "../builder/index.js";
 import type { Diagnostic, SourceText } from "../source.js";
@@ -55,12 +55,17 @@ async function basesOf({ plan, baseImage }: BeforeSteps): Promise<ReadonlyMap<st
   return bases;
 }
 
+/** Whether ONBUILD triggers set variables before a stage's own instructions do. */
+function setsVariables(triggers: readonly string[]): boolean {
+  return triggers.some((text) => /^\s*(?:env|arg)\s/i.test(text));
+}
+
 /** What lint wants to know of an image. */
-export function baseFacts({ config }: StoredImage): NonNullable<ReturnType<NonNullable<LintFacts["base"]>>> {
+export function baseFacts({ config }: StoredImage): BaseFacts {
   const { os, architecture, variant, config: process } = config;
   return {
     platform: { os, architecture, ...(variant === undefined ? {} : { variant }) },
-    env: envOf(process),
+    ...(setsVariables(process.OnBuild ?? []) ? {} : { env: envOf(process) }),
     hasShell: process.Shell !== undefined && process.Shell.length > 0,
   };
 }

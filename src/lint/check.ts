@@ -18,7 +18,7 @@ const BOOLEANS: Readonly<Record<string, boolean>> = {
 
 /**
  * The value of `# check=`: options separated by ";", `skip` and `experimental` with names separated by ",", or `all`.
- * Only what stands before the first blank counts. Experimental rules are on only when named here, and then `skip` does
+ * Only what stands before the first blank counts, and of two lists the last. Experimental rules are on only when named here, and then `skip` does
  * not concern them. Source: BuildKit, `# check`.
  */
 export function readConfig(value: string): LintConfig {
@@ -42,9 +42,8 @@ export function readConfig(value: string): LintConfig {
       if (error === undefined) return { ...config, problem: `error is "${given}", it must be true or false` };
       config.error = error;
     } else {
-      const names = name === "skip" ? config.skip : config.experimental;
-      for (const rule of given === "all" ? [] : given.split(",")) names.add(rule);
       if (given === "all") config[name === "skip" ? "skipAll" : "experimentalAll"] = true;
+      else config[name === "skip" ? "skip" : "experimental"] = new Set(given.split(","));
     }
   }
   return config;

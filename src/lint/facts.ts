@@ -4,7 +4,8 @@ import type { FromInstruction } from "../parser/index.js";
 /** What is known of an image that a FROM names. */
 export interface BaseFacts {
   readonly platform: Platform;
-  readonly env: ReadonlyMap<string, string>;
+  /** Missing where it is not known what a stage of it begins with. */
+  readonly env?: ReadonlyMap<string, string>;
   /** Whether its config has a SHELL. */
   readonly hasShell: boolean;
 }

@@ -39,12 +39,25 @@ export function lint(
   const found = [...(options.inText ?? findInText(source, file))];
   const rulesOn = stepRules.filter(({ rule }) => isOn(config, rule));
   if (rulesOn.length > 0) {
-    for (const step of steps(scope, facts)) for (const { find } of rulesOn) found.push(...find(step));
+    for (const step of steps(scope, facts)) {
+      for (const { find } of rulesOn) found.push(...(step.isTrigger ? told(find(step)) : find(step)));
+    }
   }
-  return found
+  return unique(found)
     .filter((finding) => counts(finding, config))
     .map((finding) => diagnostic(finding, config))
     .toSorted((a, b) => a.span.start - b.span.start);
+}
+
+/** Findings in an ONBUILD: its text is kept in the image's configuration, so no fix leaves the image the same. */
+function* told(findings: Iterable<Finding>): Generator<Finding> {
+  for (const { rule, message, span, hint } of findings)
+    yield { rule, message, span, ...(hint === undefined ? {} : { hint }) };
+}
+
+/** A trigger is met once for every stage that starts from its own. */
+function unique(findings: readonly Finding[]): readonly Finding[] {
+  return [...new Map(findings.map((one) => [`${one.span.start} ${one.rule} ${one.message}`, one])).values()];
 }
 
 const TOP: Span = { start: 0, end: 0, line: 1, column: 1, endLine: 1 };

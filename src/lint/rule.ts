@@ -54,6 +54,8 @@ export interface TextScope {
 export interface StepScope extends TextScope {
   readonly stage: Stage;
   readonly instruction: Instruction;
+  /** True for an ONBUILD of the stage that this one starts from: the instruction stands up there. */
+  readonly isTrigger: boolean;
   /** As it is before the instruction. */
   readonly environment: Environment;
   readonly facts: LintFacts;

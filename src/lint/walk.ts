@@ -77,38 +77,55 @@ function declare(
 export function* steps(scope: TextScope, facts: LintFacts): Generator<StepScope> {
   const buildArgs = facts.buildArgs ?? new Map<string, string>();
   const globals = globalEnvironment(scope, facts.platform, buildArgs);
-  const finished: Environment[] = [];
-  const byName = new Map<string, Environment>();
+  const byName = new Map<string, FinishedStage>();
   for (const stage of scope.stages) {
-    const environment = baseEnvironment(stage, globals, byName, facts);
+    const { environment, triggers } = baseEnvironment(stage, globals, byName, facts);
     const skipped = facts.isBuilt?.(stage.from) === false;
-    if (!skipped) yield { ...scope, stage, instruction: stage.from, environment: globals, facts };
-    for (const instruction of stage.instructions) {
-      if (!skipped) yield { ...scope, stage, instruction, environment, facts };
+    const step = { ...scope, stage, environment, facts, isTrigger: false };
+    if (!skipped) yield { ...step, instruction: stage.from, environment: globals };
+    for (const instruction of triggers) {
+      if (!skipped) yield { ...step, instruction, isTrigger: true };
       apply(instruction, environment, buildArgs, globals);
     }
-    finished.push(environment);
-    if (stage.name !== undefined) byName.set(stage.name, environment);
+    for (const instruction of stage.instructions) {
+      if (!skipped) yield { ...step, instruction };
+      apply(instruction, environment, buildArgs, globals);
+    }
+    if (stage.name !== undefined) byName.set(stage.name, { environment, triggers: triggersOf(stage) });
   }
+}
+
+/** What a later stage may start from. */
+interface FinishedStage {
+  readonly environment: Environment;
+  /** What its ONBUILDs do there. */
+  readonly triggers: readonly Instruction[];
+}
+
+function triggersOf({ instructions }: Stage): readonly Instruction[] {
+  return instructions.flatMap((one) => (one.kind === "ONBUILD" ? [one.instruction] : []));
 }
 
 function baseEnvironment(
   { from }: Stage,
   globals: Environment,
-  stages: ReadonlyMap<string, Environment>,
+  stages: ReadonlyMap<string, FinishedStage>,
   facts: LintFacts,
-): Environment {
+): FinishedStage {
   const name = globals.expand(from.image.text);
   const { escape } = globals;
-  if (name === undefined || name === "") return new Environment(escape, false);
-  if (name === "scratch") return new Environment(escape, true, [["PATH", DEFAULT_PATH]]);
+  const triggers: readonly Instruction[] = [];
+  if (name === undefined || name === "") return { environment: new Environment(escape, false), triggers };
+  if (name === "scratch") {
+    return { environment: new Environment(escape, true, [["PATH", DEFAULT_PATH]]), triggers };
+  }
   const stage = stages.get(name.toLowerCase());
-  if (stage) return stage.copy();
+  if (stage) return { environment: stage.environment.copy(), triggers: stage.triggers };
   const base = facts.base?.(name);
-  const environment = new Environment(escape, base !== undefined, base?.env);
+  const environment = new Environment(escape, base?.env !== undefined, base?.env);
   environment.hasShell = base?.hasShell === true;
-  if (base && !environment.has("PATH")) environment.setEnv("PATH", DEFAULT_PATH);
-  return environment;
+  if (environment.complete && !environment.has("PATH")) environment.setEnv("PATH", DEFAULT_PATH);
+  return { environment, triggers };
 }
 
 function apply(
