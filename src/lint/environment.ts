@@ -1,5 +1,8 @@
 import { expandWord, type Lookup } from "../parser/index.js";
 
+/** Nothing that an expansion would change, the common case. */
+const PLAIN = /^[^$"'\\`]*$/;
+
 /**
  * The variables that an instruction sees, as far as they are known. A value can be unknown (it depends on something
  * unknown), and in the stage of an unknown base image it is unknown whether a variable is set at all.
@@ -77,6 +80,7 @@ export class Environment {
 
   /** A word with its variables filled in; undefined when it depends on what is not known, or cannot be expanded. */
   expand(text: string): string | undefined {
+    if (PLAIN.test(text)) return text;
     let known = true;
     const lookup: Lookup = (name) => {
       const value = this.#values.get(name);

@@ -16,10 +16,11 @@ export interface VariableOptions {
  * Names are the expansion's: identifiers, rows of digits, and the shell's special parameters.
  */
 export function variablesIn(text: string, { escape, quotes }: VariableOptions): readonly VariableUse[] {
+  if (!text.includes("$")) return [];
   const found: VariableUse[] = [];
   const name = /\$\{?([A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-])/y;
   let doubleQuoted = false;
-  for (let at = text.indexOf("$") < 0 ? text.length : 0; at < text.length; at++) {
+  for (let at = 0; at < text.length; at++) {
     const char = text[at];
     if (char === escape) at++;
     else if (quotes && char === '"') doubleQuoted = !doubleQuoted;
