@@ -10,6 +10,7 @@ const documents = [
   "CHANGELOG.md",
   "docs/architecture.md",
   "docs/glossary.md",
+  "docs/ignore.md",
 ];
 
 /** Paths that a document names: targets of links, and words in backticks that begin with a directory of the project. */
