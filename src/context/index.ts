@@ -4,8 +4,9 @@
  * - One ignore file is in force, the first of a list of places (`findIgnoreFile`), and is read only where it may lie.
  * - One matcher decides what is hidden, by the rule of BuildKit's walk: going down a path, the last line that matches and
  *   changes what was decided so far wins; a line that would change nothing is forgotten below. (So after `a`, `!a/b`,
- *   `a` there is a/b.) Time is linear in pattern and path. What moby refuses as malformed is refused here, before
- *   anything is read.
+ *   `a` there is a/b.) Meant to be otherwise: `!a/*\/**` finds what lies below, where BuildKit does not look; `|` and
+ *   `{2}` are text. Time is linear in pattern and path. What moby refuses as malformed is refused here, before anything
+ *   is read.
  * - A hidden directory exists only while it holds something re-included; it is entered only when a `!` could match below.
  * - Bytes come only from regular files that are still what `lstat` said and still where they were: a file that changed,
  *   or was reached through a swapped link, is an error. Nothing is followed, nothing blocks. Sockets do not exist.

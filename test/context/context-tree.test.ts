@@ -204,6 +204,15 @@ describe("ignored files", () => {
       ["node_modules", "node_modules/m", "node_modules/m/LICENSE"],
     ],
     [["*", "!a/none"], []],
+    [["!a/none", "a", "*"], []],
+    [
+      ["*", "!a/*/**"],
+      ["a", "a/b", "a/b/c", "a/b/d"],
+    ],
+    [
+      ["a", "!a/b", "a", "*.*", "node_modules", "pkg"],
+      ["Containerfile", "a", "a/b", "a/b/c", "a/b/d"],
+    ],
     [
       ["a/*", "!a/b/z", "node_modules", "pkg"],
       ["Containerfile", "a", "x.log"],

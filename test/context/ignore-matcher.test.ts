@@ -99,6 +99,10 @@ describe("patternIndex", () => {
     ["+(a)*", "aa", false],
     ["+(a)*", "+(a)x", true],
     ["a.c", "abc", false],
+    ["a{2}*", "aab", false],
+    ["a{2}*", "a{2}b", true],
+    ["x|a*", "ab", false],
+    ["x|a*", "x|ab", true],
     ["(a|b)?", "(a|b)x", true],
     ["a$*", "a$b", true],
     // what moby's detour over Go's regexps does
