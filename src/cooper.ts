@@ -1,5 +1,5 @@
 import type { EventListener } from "./events.js";
-import type { Descriptor, Digest, ImageConfig } from "./image/index.js";
+import type { Descriptor, Digest, ImageConfig, ImageFormat } from "./image/index.js";
 import type { Diagnostic, SourceText } from "./source.js";
 
 /** How to reach registries; missing parts come from registries.conf, certs.d and the auth files. */
@@ -12,6 +12,11 @@ export interface TransferOptions {
   readonly retries?: number;
   readonly signal?: AbortSignal;
   readonly onEvent?: EventListener;
+}
+
+export interface PushOptions extends TransferOptions {
+  /** Media types of the manifest; default: the image's own. */
+  readonly format?: ImageFormat;
 }
 
 /** Where a build also writes its result. `dest` "-" is stdout for the archive types. */
@@ -50,6 +55,8 @@ export interface BuildOptions extends TransferOptions {
   readonly cache?: boolean;
   readonly pull?: PullPolicy;
   readonly outputs?: readonly BuildOutput[];
+  /** Media types of manifest, config and layers when the image is pushed or saved. Default "oci". */
+  readonly format?: ImageFormat;
   /** Stages at once; default: number of cores. */
   readonly jobs?: number;
 }
@@ -112,6 +119,7 @@ export interface ImageSummary {
 
 export interface ImageDetails extends ImageSummary {
   readonly digest?: Digest;
+  readonly format: ImageFormat;
   readonly config: ImageConfig;
   readonly configSize: number;
 }
@@ -182,7 +190,7 @@ export interface Cooper extends AsyncDisposable {
   lint(options?: LintOptions): Promise<LintResult>;
   pull(name: string, options?: TransferOptions): Promise<ImageSummary>;
   /** Uploads a stored image (name or id); `destination` defaults to the name. Returns the manifest's descriptor. */
-  push(nameOrId: string, destination?: string, options?: TransferOptions): Promise<Descriptor>;
+  push(nameOrId: string, destination?: string, options?: PushOptions): Promise<Descriptor>;
   images(options?: { readonly all?: boolean }): Promise<readonly ImageSummary[]>;
   inspect(nameOrId: string): Promise<ImageDetails>;
   history(nameOrId: string): Promise<readonly HistoryRow[]>;

@@ -26,6 +26,7 @@ export type {
   OpenOptions,
   PathExplanation,
   PullPolicy,
+  PushOptions,
   Removed,
   RunImageOptions,
   SaveFormat,
@@ -34,7 +35,7 @@ export type {
 export { CooperError, hasCode } from "./errors.js";
 export type { ErrorCode } from "./errors.js";
 export type { CooperEvent, EventListener, StepPosition } from "./events.js";
-export type { Descriptor, Digest, DiffId, ImageConfig, ProcessConfig } from "./image/index.js";
+export type { Descriptor, Digest, DiffId, ImageConfig, ImageFormat, ProcessConfig } from "./image/index.js";
 export { rules as lintRules } from "./lint/index.js";
 export type { Rule as LintRule } from "./lint/index.js";
 export { renderDiagnostic } from "./source.js";

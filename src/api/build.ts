@@ -65,7 +65,13 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
     const { baseImage, emit } = engine;
     await warnOfFindings({ parsed, plan, baseImage, emit, ignores: ignoredPaths(places) });
     const { image, steps } = await explained(
-      runPlan({ plan, engine, useCache: options.cache !== false, names: names.map(formatReference) }),
+      runPlan({
+        plan,
+        engine,
+        useCache: options.cache !== false,
+        names: names.map(formatReference),
+        ...(options.format === undefined ? {} : { format: options.format }),
+      }),
     );
     if (steps.built > 0) await context.hint();
     for (const output of options.outputs ?? []) {
@@ -74,7 +80,7 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
       await writeOutput(workshop, image, output, names, signal);
     }
     for (const name of names) {
-      workshop.store.tag(name, image.id);
+      workshop.store.tag(name, image.id, image.format);
       options.onEvent?.({ type: "tagged", name: formatReference(name) });
     }
     return { imageId: image.id, config: image.config, steps };

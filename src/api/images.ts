@@ -1,5 +1,6 @@
 import type { HistoryRow, ImageDetails, ImageSummary } from "../cooper.js";
 import type { DiffId } from "../image/index.js";
+import { formatOf } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import type { Workshop } from "./workshop.js";
 
@@ -16,9 +17,12 @@ export async function listImages(workshop: Workshop, all: boolean): Promise<read
 /** What is known of an image. */
 export async function inspectImage(workshop: Workshop, nameOrId: string): Promise<ImageDetails> {
   const image = workshop.store.resolve(nameOrId);
+  const { manifest, format } = image;
+  const digest = manifest && formatOf(manifest.mediaType) === format ? manifest.digest : undefined;
   return {
     ...(await summarize(workshop, image)),
-    ...(image.manifest ? { digest: image.manifest.digest } : {}),
+    ...(digest === undefined ? {} : { digest }),
+    format: image.format,
     config: image.config,
     configSize: image.configDescriptor.size,
   };

@@ -68,12 +68,12 @@ async function abortable<T>(signal: AbortSignal | undefined, work: () => Promise
 }
 
 function tagImage(workshop: Workshop, nameOrId: string, names: readonly string[]): void {
-  const { id } = workshop.store.resolve(nameOrId);
+  const { id, format } = workshop.store.resolve(nameOrId);
   const parsed = names.map((name) => {
     const reference = parseReference(name);
     if (reference.digest)
       throw new CooperError("invalid-name", `cannot tag an image as "${name}": it has a digest`);
     return localName(reference);
   });
-  for (const name of parsed) workshop.store.tag(name, id);
+  for (const name of parsed) workshop.store.tag(name, id, format);
 }

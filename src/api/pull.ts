@@ -4,6 +4,7 @@ import type { Descriptor, Reference } from "../image/index.js";
 import type { Platform } from "../image/index.js";
 import {
   digestOf,
+  formatOf,
   formatPlatform,
   formatReference,
   hostPlatform,
@@ -118,7 +119,11 @@ export async function pullImage(
   const image = storeImage(workshop, found);
   const name = localName(found.reference);
   const isForeign = !platformMatches(platform, hostPlatform());
-  workshop.store.tag(isForeign ? { ...name, digest: found.descriptor.digest } : name, image.id);
+  workshop.store.tag(
+    isForeign ? { ...name, digest: found.descriptor.digest } : name,
+    image.id,
+    formatOf(found.descriptor.mediaType),
+  );
   announce("manifest", found.descriptor, options);
   return image;
 }

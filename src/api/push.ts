@@ -1,13 +1,13 @@
-import type { TransferOptions } from "../cooper.js";
+import type { PushOptions } from "../cooper.js";
 import { CooperError } from "../errors.js";
-import type { Descriptor, FullReference, Manifest } from "../image/index.js";
+import type { Descriptor, FullReference, ImageFormat, Manifest } from "../image/index.js";
 import {
+  formatOf,
   formatReference,
   isIndex,
-  layerIn,
+  layerCompression,
   localName,
   makeManifest,
-  mediaTypes,
   parseManifest,
   parseReference,
   LOCAL_REGISTRY,
@@ -23,8 +23,8 @@ export interface SealedManifest {
 }
 
 /**
- * The manifest of a stored image, all its blobs being there: the one it was pulled with, byte for byte, while its blobs
- * are kept; else a new one over layers that are compressed now.
+ * The manifest of a stored image in its format, all its blobs being there: the one it was pulled with, byte for byte,
+ * while its blobs are kept; else a new one over layers that are compressed now.
  */
 export async function sealManifest(
   workshop: Workshop,
@@ -35,7 +35,8 @@ export async function sealManifest(
 }
 
 async function pulledManifest(workshop: Workshop, image: StoredImage): Promise<SealedManifest | undefined> {
-  if (!image.manifest || !workshop.store.blobs.has(image.manifest.digest)) return undefined;
+  if (!image.manifest || formatOf(image.manifest.mediaType) !== image.format) return undefined;
+  if (!workshop.store.blobs.has(image.manifest.digest)) return undefined;
   const bytes = await workshop.store.blobs.bytes(image.manifest);
   const manifest = parseManifest(bytes, image.manifest.mediaType, `manifest of ${image.id}`);
   if (isIndex(manifest) || !manifest.layers.every((layer) => workshop.store.blobs.has(layer.digest)))
@@ -51,15 +52,17 @@ async function newManifest(
   const layers: Descriptor[] = [];
   for (const diffId of image.config.rootfs.diff_ids) {
     const known = workshop.store.layers.blob(diffId);
-    const blob =
-      known && workshop.store.blobs.has(known.digest)
-        ? known
-        : await (await workshop.snapshotter()).compressed(diffId, "gzip", signal);
-    layers.push(layerIn("oci", blob));
+    const usable =
+      known !== undefined && workshop.store.blobs.has(known.digest) && isReadable(known, image.format);
+    layers.push(usable ? known : await (await workshop.snapshotter()).compressed(diffId, "gzip", signal));
   }
-  const { digest, size } = image.configDescriptor;
-  const manifest = makeManifest("oci", { mediaType: mediaTypes.ociConfig, digest, size }, layers);
+  const manifest = makeManifest(image.format, image.configDescriptor, layers);
   return { manifest, bytes: Buffer.from(JSON.stringify(manifest)) };
+}
+
+/** Of what docker's format has, every reader takes gzip; it has no zstd at all. */
+function isReadable(layer: Descriptor, format: ImageFormat): boolean {
+  return format === "oci" || layerCompression(layer.mediaType) === "gzip";
 }
 
 /** Pushes a stored image; `destination` defaults to the name it was found by. */
@@ -67,9 +70,10 @@ export async function pushImage(
   workshop: Workshop,
   nameOrId: string,
   destination: string | undefined,
-  options: TransferOptions,
+  options: PushOptions,
 ): Promise<Descriptor> {
-  const image = workshop.store.resolve(nameOrId);
+  const found = workshop.store.resolve(nameOrId);
+  const image = { ...found, format: options.format ?? found.format };
   await using _lease = workshop.store.lease(image.config.rootfs.diff_ids);
   const target: FullReference = localName(parseReference(destination ?? nameOrId));
   const registry = await workshop.registry();

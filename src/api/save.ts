@@ -4,8 +4,8 @@ import { pipeline } from "node:stream/promises";
 import type { ArchiveImage } from "../archive/index.js";
 import type { SaveFormat } from "../cooper.js";
 import { CooperError, hasCode, ioError } from "../errors.js";
-import type { Descriptor, FullReference } from "../image/index.js";
-import { formatReference, localName, parseImageConfig, parseReference } from "../image/index.js";
+import type { Descriptor, FullReference, ImageFormat } from "../image/index.js";
+import { formatOf, formatReference, localName, parseImageConfig, parseReference } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import { sealManifest } from "./push.js";
 import type { Workshop } from "./workshop.js";
@@ -93,9 +93,9 @@ async function loadArchive(
   signal?: AbortSignal,
 ): Promise<readonly string[]> {
   const loaded: string[] = [];
-  for (const { image, names: texts } of await importArchive(workshop, path, source, signal)) {
+  for (const { image, names: texts, format } of await importArchive(workshop, path, source, signal)) {
     const names = texts.flatMap(parseable);
-    for (const name of names) workshop.store.tag(name, image.id);
+    for (const name of names) workshop.store.tag(name, image.id, format);
     loaded.push(...(names.length > 0 ? names.map(formatReference) : [image.id]));
   }
   return loaded;
@@ -106,6 +106,7 @@ export interface ImportedImage {
   readonly image: StoredImage;
   /** Names as the archive has them, unchecked text. */
   readonly names: readonly string[];
+  readonly format: ImageFormat;
   readonly manifest?: Descriptor;
 }
 
@@ -147,7 +148,12 @@ export async function importArchive(
       intermediate: false,
       ...manifest,
     });
-    imported.push({ image: stored, names: image.names, ...manifest });
+    imported.push({
+      image: stored,
+      names: image.names,
+      format: formatOf(image.manifest?.mediaType ?? configMediaType),
+      ...manifest,
+    });
   }
   return imported;
 }

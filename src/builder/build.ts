@@ -1,6 +1,6 @@
 import { CooperError, withPlace } from "../errors.js";
-import type { Platform } from "../image/index.js";
-import { formatPlatform } from "../image/index.js";
+import type { ImageFormat, Platform } from "../image/index.js";
+import { formatPlatform, mediaTypes } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
@@ -15,6 +15,8 @@ export interface BuildRun {
   readonly useCache: boolean;
   /** Names that the image will get; the first is shown in the COMMIT line. */
   readonly names: readonly string[];
+  /** Media types of the image; default: OCI's, and a base that no instruction changes stays as it is. */
+  readonly format?: ImageFormat;
 }
 
 export interface BuiltImage {
@@ -59,19 +61,26 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
   if (!last) throw new Error("a plan without stages");
   const total = (count: (result: StageResult) => number) =>
     finished.reduce((sum, result) => sum + count(result), 0);
+  const steps = { cached: total((r) => r.cached), built: total((r) => r.built) };
   return {
-    image: await asResult(last, engine),
-    steps: { cached: total((r) => r.cached), built: total((r) => r.built) },
+    image: await asResult(last, steps.cached + steps.built === 0, run),
+    steps,
   };
 }
 
-/** The last stage's image as one that is nobody's intermediate step. */
-async function asResult({ image, state }: StageResult, engine: BuildEngine): Promise<StoredImage> {
-  if (image?.intermediate === false) return image;
+/** The last stage's image, in the format that is wanted, as one that is nobody's intermediate step. */
+async function asResult(
+  { image, state }: StageResult,
+  isBase: boolean,
+  { engine, format: wanted }: BuildRun,
+): Promise<StoredImage> {
+  const format = wanted ?? (isBase && image ? image.format : "oci");
+  if (image?.intermediate === false && image.format === format) return image;
   const config = image
     ? await engine.store.blobs.bytes(image.configDescriptor)
     : serializeConfig(state.config);
-  return engine.store.addImage({ config, intermediate: false });
+  const configMediaType = format === "oci" ? mediaTypes.ociConfig : mediaTypes.dockerConfig;
+  return { ...engine.store.addImage({ config, configMediaType, intermediate: false }), format };
 }
 
 /** The plan with the triggers of its bases, every image that it names being there. Triggers may name further stages and images. */

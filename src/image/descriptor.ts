@@ -16,6 +16,14 @@ export const mediaTypes = {
   dockerLayerGzip: "application/vnd.docker.image.rootfs.diff.tar.gzip",
 } as const;
 
+/** The two families of media types; an image's manifest, config and layers are all of one. */
+export type ImageFormat = "oci" | "docker";
+
+/** The family of a manifest's or config's media type. */
+export function formatOf(mediaType: string): ImageFormat {
+  return mediaType.startsWith("application/vnd.docker.") ? "docker" : "oci";
+}
+
 /** Names a blob. `size` in bytes. Source: OCI image-spec descriptor.md. */
 export interface Descriptor {
   readonly mediaType: string;

@@ -1,7 +1,7 @@
 import { CooperError } from "../errors.js";
 import type { ImageConfig } from "./config.js";
 import { layerCompression, mediaTypes } from "./descriptor.js";
-import type { Descriptor } from "./descriptor.js";
+import type { Descriptor, ImageFormat } from "./descriptor.js";
 import { parseDiffId, parseDigest } from "./digest.js";
 import { platformMatches } from "./platform.js";
 import type { Platform } from "./platform.js";
@@ -203,18 +203,30 @@ function parseProcessConfig(config: Json, what: string): ImageConfig["config"] {
   return kept;
 }
 
-/** Builds the manifest document of an image; the same input gives the same bytes. */
+/**
+ * Builds the manifest document of an image, config and layers named in the format's media types; the same input gives
+ * the same bytes. Throws `unsupported` for a layer that the format has no type for.
+ */
 export function makeManifest(
-  format: "oci" | "docker",
-  config: Descriptor,
+  format: ImageFormat,
+  config: Pick<Descriptor, "digest" | "size">,
   layers: readonly Descriptor[],
 ): Manifest {
-  const mediaType = format === "oci" ? mediaTypes.ociManifest : mediaTypes.dockerManifest;
-  return { schemaVersion: 2, mediaType, config, layers };
+  const [mediaType, configType] =
+    format === "oci"
+      ? [mediaTypes.ociManifest, mediaTypes.ociConfig]
+      : [mediaTypes.dockerManifest, mediaTypes.dockerConfig];
+  const { digest, size } = config;
+  return {
+    schemaVersion: 2,
+    mediaType,
+    config: { mediaType: configType, digest, size },
+    layers: layers.map((layer) => layerIn(format, layer)),
+  };
 }
 
 /** The same layer named in the media type family of the other format (never mix families: Artifactory refuses it). */
-export function layerIn(format: "oci" | "docker", layer: Descriptor): Descriptor {
+export function layerIn(format: ImageFormat, layer: Descriptor): Descriptor {
   const compression = layerCompression(layer.mediaType);
   if (compression === "zstd" && format === "docker") {
     throw new CooperError("unsupported", "docker format images cannot have zstd layers");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CooperError, hasCode } from "../errors.js";
 import { acquireLease, atomicWrite, stagedPath, syncDirectory } from "../fs/index.js";
 import type { LayerHome } from "../fs/index.js";
-import { hexOf, isIndex, mediaTypes, parseImageConfig, parseManifest } from "../image/index.js";
+import { formatOf, hexOf, isIndex, mediaTypes, parseImageConfig, parseManifest } from "../image/index.js";
 import type { Descriptor, Digest, ImageConfig } from "../image/index.js";
 import { blobItem } from "./blobs.js";
 import type { Blobs } from "./blobs.js";
@@ -164,6 +164,7 @@ function imageOf(id: Digest, record: ImageRecord, config: ImageConfig): StoredIm
     id,
     config,
     configDescriptor: record.config,
+    format: formatOf((manifest ?? record.config).mediaType),
     ...(manifest ? { manifest } : {}),
     storedAt,
     intermediate,
@@ -174,7 +175,8 @@ function imageOf(id: Digest, record: ImageRecord, config: ImageConfig): StoredIm
 function merge(stored: ImageRecord, added: ImageRecord): ImageRecord {
   const manifest = added.manifest ?? stored.manifest;
   return {
-    config: stored.config,
+    // A step's result has no format of its own.
+    config: added.intermediate ? stored.config : added.config,
     ...(manifest ? { manifest } : {}),
     layers: added.layers,
     storedAt: stored.storedAt,

@@ -2,7 +2,7 @@ import { join, resolve } from "node:path";
 import { CooperError, hasCode } from "../errors.js";
 import { acquireLease, sweep, monotonicMs } from "../fs/index.js";
 import type { Lease } from "../fs/index.js";
-import type { DiffId } from "../image/index.js";
+import type { DiffId, ImageFormat } from "../image/index.js";
 import { openBlobs } from "./blobs.js";
 import { openFormat } from "./format.js";
 import type { StoreGround } from "./ground.js";
@@ -11,7 +11,7 @@ import type { Images } from "./images.js";
 import { layerItem, openLayers } from "./layers.js";
 import { safeHex, storePaths } from "./paths.js";
 import { readRecord, recordedIds } from "./records.js";
-import { canonicalName, deleteRef, readRef, readRefs, writeRef } from "./refs.js";
+import { canonicalName, deleteRef, readNamed, readRef, readRefs, writeRef } from "./refs.js";
 import { removeImages } from "./removal.js";
 import { findImage } from "./resolve.js";
 import { forgetDead, openSession } from "./session.js";
@@ -54,7 +54,7 @@ export function openStore(root: string, options: StoreOptions): Store {
     image: images.get,
     images: images.all,
     names: () => readRefs(paths),
-    tag: (name, image) => tag(ground, images, canonicalName(name), image),
+    tag: (name, image, format) => tag(ground, images, canonicalName(name), image, format),
     untag: (name) => deleteRef(paths, canonicalName(name)),
     resolve: (text) => find(ground, images, text),
     remove: (targets, { force }) => removeImages(ground, blobs, targets, force),
@@ -66,20 +66,28 @@ export function openStore(root: string, options: StoreOptions): Store {
   };
 }
 
-function tag(ground: StoreGround, images: Images, name: string, image: StoredImage["id"]): void {
+function tag(
+  ground: StoreGround,
+  images: Images,
+  name: string,
+  image: StoredImage["id"],
+  given: ImageFormat | undefined,
+): void {
   const release = ground.session.lease([`image ${safeHex(image)}`]);
   try {
     images.ensure(image);
-    if (currentRef(ground, name) !== image) writeRef(ground, name, image);
+    const format = given ?? images.get(image)?.format ?? "oci";
+    const current = currentRef(ground, name);
+    if (current?.image !== image || current.format !== format) writeRef(ground, name, image, format);
   } finally {
     release();
   }
 }
 
 /** A damaged name is as good as none for whoever writes it anew. */
-function currentRef({ paths }: StoreGround, name: string): StoredImage["id"] | undefined {
+function currentRef({ paths }: StoreGround, name: string): ReturnType<typeof readNamed> {
   try {
-    return readRef(paths, name);
+    return readNamed(paths, name);
   } catch (error) {
     if (hasCode(error, "corrupt")) return undefined;
     throw error;
@@ -94,7 +102,10 @@ function find({ paths }: StoreGround, images: Images, text: string): StoredImage
     manifestOf: (image) => readRecord(paths, image)?.manifest?.digest,
   });
   const image = images.get(id);
-  if (image) return image;
+  if (image) {
+    const format = name === undefined ? undefined : readNamed(paths, name)?.format;
+    return format === undefined || format === image.format ? image : { ...image, format };
+  }
   throw new CooperError("not-found", `${name ?? text} is image ${id}, which is not in the store any more`, {
     hint: "pull or build it again",
   });

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { CooperError, errnoOf, hasCode, ioError } from "../errors.js";
 import { atomicWrite, stagedPath } from "../fs/index.js";
 import { digestOf, formatReference, hexOf, isDigest, parseReference } from "../image/index.js";
-import type { Digest, FullReference } from "../image/index.js";
+import type { Digest, FullReference, ImageFormat } from "../image/index.js";
 import type { StoreGround } from "./ground.js";
 import { readSmall } from "./paths.js";
 import type { StorePaths } from "./paths.js";
@@ -32,6 +32,14 @@ export function readRef(paths: StorePaths, name: string): Digest | undefined {
   return parseRef(paths, refFile(name))?.image;
 }
 
+/** As `readRef`, with the format in which the image is pushed and saved under this name, if its file says so. */
+export function readNamed(
+  paths: StorePaths,
+  name: string,
+): { readonly image: Digest; readonly format?: ImageFormat } | undefined {
+  return parseRef(paths, refFile(name));
+}
+
 /** All names, sorted, with what they point to; damaged ones are reported by file. */
 export function readRefs(
   paths: StorePaths,
@@ -51,9 +59,14 @@ export function readRefs(
 }
 
 /** Points a name to an image that is stored; atomic, and on disk when it returns. */
-export function writeRef({ paths, session }: StoreGround, name: string, image: Digest): void {
+export function writeRef(
+  { paths, session }: StoreGround,
+  name: string,
+  image: Digest,
+  format: ImageFormat,
+): void {
   const path = join(paths.refs, refFile(name));
-  atomicWrite(path, `${image}\n${name}\n`, {
+  atomicWrite(path, `${image}\n${name}\n${format}\n`, {
     temp: stagedPath(paths.tmp, session.owner),
     durable: true,
     mode: 0o600,
@@ -72,16 +85,19 @@ export function deleteRef(paths: StorePaths, name: string): boolean {
   }
 }
 
-/** Image id and name, a line each; the name must be the file's. */
+/** Image id, name and format, a line each; the name must be the file's. */
 function parseRef(
   paths: StorePaths,
   file: string,
-): { readonly name: string; readonly image: Digest } | undefined {
+): { readonly name: string; readonly image: Digest; readonly format?: ImageFormat } | undefined {
   const what = `name ${decode(file)} of the store`;
   const bytes = readSmall(join(paths.refs, file), what);
   if (!bytes) return undefined;
-  const [image, name = "", ...rest] = bytes.toString("utf8").split("\n");
-  if (isDigest(image) && rest.join("") === "" && refFile(name) === file) return { name, image };
+  const [image, name = "", format = "", ...rest] = bytes.toString("utf8").split("\n");
+  if (isDigest(image) && rest.join("") === "" && refFile(name) === file) {
+    if (format === "") return { name, image };
+    if (format === "oci" || format === "docker") return { name, image, format };
+  }
   throw new CooperError("corrupt", `${what}: its file is damaged`, {
     hint: `tag the image again, or remove ${join(paths.refs, file)}`,
   });

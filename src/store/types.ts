@@ -7,6 +7,7 @@ import type {
   DiffId,
   FullReference,
   ImageConfig,
+  ImageFormat,
 } from "../image/index.js";
 
 /** An image of the store. Its id is the digest of its config. */
@@ -14,6 +15,8 @@ export interface StoredImage {
   readonly id: Digest;
   readonly config: ImageConfig;
   readonly configDescriptor: Descriptor;
+  /** Media types of its manifest: as the name says that it was found by, else as it was pulled or built last. */
+  readonly format: ImageFormat;
   /** The manifest it was pulled or loaded with, kept byte for byte; missing for images built here. */
   readonly manifest?: Descriptor;
   /** Wall clock of when this store got it, ms since 1970. */
@@ -25,6 +28,7 @@ export interface StoredImage {
 export interface NewImage {
   /** The config's exact bytes; its digest is the image id. */
   readonly config: Uint8Array;
+  /** Default: OCI's. Unless the image has a manifest, what it is registered with last is its format. */
   readonly configMediaType?: string;
   readonly manifest?: Descriptor;
   readonly intermediate: boolean;
@@ -48,7 +52,8 @@ export interface Store extends AsyncDisposable {
   images(onCorrupt?: (id: Digest, reason: string) => void): readonly StoredImage[];
   /** Names in canonical text (`localhost/hello:latest`), sorted, with the image each points to. */
   names(): ReadonlyMap<string, Digest>;
-  tag(name: FullReference, image: Digest): void;
+  /** The name remembers the format, default that of the image: one image may have names in either. */
+  tag(name: FullReference, image: Digest, format?: ImageFormat): void;
   untag(name: FullReference): boolean;
   /**
    * Finds an image by name (as typed; short names try `localhost/`, then any stored name that ends in it) or by an

@@ -178,7 +178,6 @@ describe("build", () => {
     ["build --ulimit nofile=9 .", "--ulimit is not supported yet"],
     ["build -v a:b .", "-v is not supported yet"],
     ["build --layers=false .", "--layers=false is not supported yet"],
-    ["build --format docker .", '--format: "docker" is not one of: oci'],
     ["build -o type=tar,dest=x .", 'type "tar" is not supported yet'],
     ["build -o type=oci .", "does not say where"],
     ["build -o type=local,dest=- .", "cannot be written to stdout"],

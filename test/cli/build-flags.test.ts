@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { BuildOptions } from "../../src/cooper.js";
-import { cli, details, digest } from "./fake-world.js";
+import { argumentsOf, cli, details, digest } from "./fake-world.js";
 
 /** The options that a build of these arguments gets; what was printed when it does not get that far. */
 async function optionsOf(
@@ -67,5 +67,31 @@ describe("times", () => {
     expect(await optionsOf([], { SOURCE_DATE_EPOCH: "x" })).toBe(
       'Error: SOURCE_DATE_EPOCH in the environment: "x" is not a whole number of seconds since 1970\n',
     );
+  });
+});
+
+describe("--format", () => {
+  test.each([
+    [["--format", "docker"], {}, "docker"],
+    [["--format=oci"], { BUILDAH_FORMAT: "docker" }, "oci"],
+    [[], { BUILDAH_FORMAT: "docker" }, "docker"],
+  ])("%j with %j", async (args, env, format) => {
+    expect(await optionsOf(args, env)).toMatchObject({ format });
+  });
+
+  test("is not said when nobody says it, and must be one of two", async () => {
+    expect(await optionsOf([], { BUILDAH_FORMAT: "" })).not.toHaveProperty("format");
+    expect(await optionsOf(["--format", "v1"])).toBe('Error: --format: "v1" is not one of: oci, docker\n');
+    expect(await optionsOf([], { BUILDAH_FORMAT: "v1" })).toBe(
+      'Error: BUILDAH_FORMAT in the environment: "v1" is not one of: oci, docker\n',
+    );
+  });
+
+  test.each([
+    ["v2s2", "docker"],
+    ["docker", "docker"],
+    ["oci", "oci"],
+  ])("push --format %s", async (text, format) => {
+    expect((await argumentsOf("push", "push", "--format", text, "x"))[2]).toMatchObject({ format });
   });
 });

@@ -76,6 +76,7 @@ test("inspect prints what it found and fails for what it did not", async () => {
               "Architecture": "amd64",
               "Os": "linux",
               "Size": 213900000,
+              "ManifestType": "application/vnd.oci.image.manifest.v1+json",
               "RootFS": {
                    "Type": "layers",
                    "Layers": []

@@ -40,6 +40,7 @@ export const summary: ImageSummary = {
 export const details: ImageDetails = {
   ...summary,
   digest: digest("d"),
+  format: "oci" as const,
   configSize: 100,
   config: {
     os: "linux",

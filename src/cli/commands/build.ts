@@ -12,6 +12,8 @@ import { keyValues } from "./key-values.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 import { writeResult } from "./result-file.js";
 
+const FORMATS = ["oci", "docker"] as const satisfies readonly BuildOptions["format"][];
+
 const flags = {
   file: {
     kind: "once",
@@ -76,7 +78,12 @@ const flags = {
   layers: { kind: "boolean", help: "keep every step as a layer (always so)" },
   rm: { kind: "boolean", help: "remove what steps ran in (always so)" },
   "force-rm": { kind: "boolean", help: "as --rm" },
-  format: { kind: "string", value: "FORMAT", choices: ["oci"], help: "format of the manifest: oci" },
+  format: {
+    kind: "string",
+    value: "FORMAT",
+    choices: FORMATS,
+    help: "media types of the image: oci (default) or docker",
+  },
 } as const satisfies FlagTable;
 
 export const build = command({
@@ -148,6 +155,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...(given.label.length === 0 ? {} : { labels: keyValues("--label", given.label, "") }),
     ...(given["no-cache"] ? { cache: false } : {}),
     ...pullPolicy(given.pull),
+    ...formatOption(given, world),
     ...times(given, buildArgs, world),
     ...(outputs.length === 0 ? {} : { outputs }),
     ...(jobs === undefined || jobs === 0 ? {} : { jobs }),
@@ -178,6 +186,15 @@ function times(
 function seconds(name: string, text: string): number {
   if (/^\d{1,12}$/.test(text)) return Number(text);
   throw usage(`${name}: "${text}" is not a whole number of seconds since 1970`);
+}
+
+/** Users of podman and buildah have the variable in their CI. */
+function formatOption(given: Given, world: World): Pick<BuildOptions, "format"> {
+  const text = given.format ?? world.env["BUILDAH_FORMAT"] ?? "";
+  if (text === "") return {};
+  const format = FORMATS.find((known) => known === text);
+  if (format) return { format };
+  throw usage(`BUILDAH_FORMAT in the environment: "${text}" is not one of: ${FORMATS.join(", ")}`);
 }
 
 function refuseFixed(given: Given): void {

@@ -7,6 +7,12 @@ import { hexDigits, terminalJson } from "../text.js";
 
 const INDENT = "     ";
 
+/** Source: OCI image-spec media-types.md; docker distribution, image manifest schema 2. */
+const MANIFEST_TYPES = {
+  oci: "application/vnd.oci.image.manifest.v1+json",
+  docker: "application/vnd.docker.distribution.manifest.v2+json",
+} as const;
+
 const flags = {
   type: { kind: "string", short: "t", value: "TYPE", choices: ["image", "all"], help: "image" },
 } as const satisfies FlagTable;
@@ -51,6 +57,7 @@ export function inspectJson(image: ImageDetails): Readonly<Record<string, unknow
     ...(config.variant === undefined ? {} : { Variant: config.variant }),
     Os: config.os,
     Size: image.size,
+    ManifestType: MANIFEST_TYPES[image.format],
     RootFS: { Type: config.rootfs.type, Layers: config.rootfs.diff_ids },
     Labels: config.config.Labels ?? null,
     User: config.config.User ?? "",
