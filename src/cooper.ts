@@ -29,9 +29,12 @@ export type PullPolicy = "missing" | "always" | "never" | "newer";
 
 export interface BuildOptions extends TransferOptions {
   readonly contextDir: string;
-  /** Path of the Containerfile (relative to the current directory, then to the context), or "-" for stdin. Default: Containerfile, else Dockerfile, of the context. */
-  readonly file?: string;
-  /** The Containerfile's text instead of a file. */
+  /**
+   * Path of the Containerfile (relative to the current directory, then to the context), or "-" for stdin; several are
+   * joined in order. Default: Containerfile, else Dockerfile, else dockerfile, of the context.
+   */
+  readonly file?: string | readonly string[];
+  /** The Containerfile's text instead of a file; with "-" among the files, instead of stdin. */
   readonly containerfile?: string;
   /**
    * Path of the ignore file, relative to the current directory. Default: the Containerfile's own (its path with

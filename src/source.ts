@@ -11,6 +11,45 @@ export interface Span {
 export interface SourceText {
   readonly name: string;
   readonly text: string;
+  /** The files that the text was joined from, in order; missing when it is one. */
+  readonly parts?: readonly SourcePart[];
+}
+
+/** Where one file of a joined text begins. */
+export interface SourcePart {
+  readonly name: string;
+  /** Offset of its first character. */
+  readonly start: number;
+  /** Number of its first line in the joined text. */
+  readonly line: number;
+}
+
+/** Several texts as one, in order; each begins on a line of its own. A single text stays as it is. */
+export function joinSources(sources: readonly SourceText[]): SourceText {
+  const [only] = sources;
+  if (only && sources.length === 1) return only;
+  const parts: SourcePart[] = [];
+  let text = "";
+  let line = 1;
+  for (const source of sources) {
+    parts.push({ name: source.name, start: text.length, line });
+    // Only at the very beginning of a text is a byte order mark one.
+    const own = source.text.replace(/^\ufeff/, "");
+    const ended = own === "" || own.endsWith("\n") ? own : `${own}\n`;
+    text += ended;
+    line += ended.split("\n").length - 1;
+  }
+  return { name: sources.map(({ name }) => name).join(" + "), text, parts };
+}
+
+/** A span's place as users know it: the file that it begins in, and the lines there. */
+export function locate(
+  source: SourceText,
+  { start, line, column, endLine }: Span,
+): { readonly name: string; readonly line: number; readonly column: number; readonly endLine: number } {
+  const part = source.parts?.findLast((one) => one.start <= start);
+  if (!part) return { name: source.name, line, column, endLine };
+  return { name: part.name, line: line - part.line + 1, column, endLine: endLine - part.line + 1 };
 }
 
 export type Severity = "error" | "warning";
@@ -35,7 +74,8 @@ export interface Edit {
 
 /** `file:line:column`, the form editors and terminals link. */
 export function place(source: SourceText, span: Span): string {
-  return `${source.name}:${span.line}:${span.column}`;
+  const { name, line, column } = locate(source, span);
+  return `${name}:${line}:${column}`;
 }
 
 const EXCERPT_WIDTH = 120;
@@ -54,7 +94,7 @@ export function excerpt(source: SourceText, span: Span): string {
     .slice(cut, cut + EXCERPT_WIDTH)
     .replace(/[\p{Cc}\p{Cf}]/gu, (c) => (c === "\t" ? " " : "?"));
   const width = Math.max(1, Math.min(span.end - span.start, shown.trimEnd().length - (column - cut)));
-  const gutter = `${String(span.line)} | `;
+  const gutter = `${locate(source, span).line} | `;
   const caret = `${" ".repeat(gutter.length - 2)}| ${" ".repeat(column - cut)}${"^".repeat(width)}`;
   return `${gutter}${shown.trimEnd()}\n${caret}`;
 }

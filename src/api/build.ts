@@ -27,7 +27,7 @@ import { sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
 import { warnOfFindings } from "./build-warnings.js";
-import { containerfileLocation, ignorePlaces } from "./context.js";
+import { containerfileLocation, filesOf, ignorePlaces } from "./context.js";
 import { ignoredPaths } from "./ignored.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
@@ -92,9 +92,11 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
 
 /** With the Containerfile's text when it comes from stdin, which can be read only once. */
 export async function withStdin(options: BuildOptions): Promise<BuildOptions> {
-  if (options.file !== "-" || options.containerfile !== undefined) return options;
-  const { name, text } = sourceText("stdin", await readStdin(options.signal));
-  return { ...options, file: name, containerfile: text };
+  const dashes = filesOf(options).filter((file) => file === "-").length;
+  if (dashes === 0 || options.containerfile !== undefined) return options;
+  if (dashes > 1) throw new CooperError("usage", "stdin can be only one of the Containerfiles");
+  const { text } = sourceText("stdin", await readStdin(options.signal));
+  return { ...options, containerfile: text };
 }
 
 /** Everything up to the end. Throws the signal's reason, `io`. */

@@ -12,9 +12,14 @@ import { cleanPath, ROOT, textOf, walkTree } from "../fs/index.js";
 export function containerfileLocation(options: ContextOptions): ContainerfileLocation {
   return {
     contextDir: resolve(options.contextDir),
-    ...(options.file === undefined ? {} : { file: options.file }),
+    files: filesOf(options),
     ...(options.containerfile === undefined ? {} : { text: options.containerfile }),
   };
+}
+
+/** The Containerfiles that the options name, in order; none: the default one of the context. */
+export function filesOf({ file = [] }: Pick<ContextOptions, "file">): readonly string[] {
+  return typeof file === "string" ? [file] : file;
 }
 
 /** Where to look for an ignore file. `containerfile`: absolute path of the Containerfile, when it is in a file. */
@@ -94,9 +99,10 @@ function ignoreFileName(ignore: IgnoreFile | undefined): { readonly ignoreFile?:
 
 /** A context can be looked at before it has a Containerfile, but one that is named must be there. */
 function containerfilePath(options: ContextOptions): string | undefined {
-  if (options.file === "-") return undefined;
+  const files = filesOf(options).filter((file) => file !== "-");
+  if (files.length === 0 && options.file !== undefined) return undefined;
   try {
-    return readContainerfile(containerfileLocation(options)).path;
+    return readContainerfile(containerfileLocation({ ...options, file: files })).path;
   } catch (error) {
     if (options.file === undefined && hasCode(error, "not-found")) return undefined;
     throw error;

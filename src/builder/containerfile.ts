@@ -8,6 +8,7 @@ import { findInText, LINT_VERSION } from "../lint/index.js";
 import type { Containerfile } from "../parser/index.js";
 import { parse, PARSER_VERSION, sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
+import { joinSources } from "../source.js";
 
 /** A Containerfile beyond this is refused before it is parsed, bytes. */
 const MAX_SIZE = 64 * 1024 * 1024;
@@ -15,34 +16,66 @@ const MAX_SIZE = 64 * 1024 * 1024;
 /** Where a build's Containerfile comes from. */
 export interface ContainerfileLocation {
   readonly contextDir: string;
-  /** `-f`: a path, relative to the current directory, else to the context. */
-  readonly file?: string;
-  /** The text itself, when it is in no file. */
+  /** `-f`: paths, relative to the current directory, else to the context; several are joined in this order. */
+  readonly files?: readonly string[];
+  /** The text itself, when it is in no file; among `files` it is that of "-". */
   readonly text?: string;
 }
 
-/** A Containerfile's text, and the absolute path of its file when it is in one. */
+/** A Containerfile's text, and the absolute path of its (first) file when it is in one. */
 export interface ContainerfileText extends SourceText {
   readonly path?: string;
 }
 
-/** Reads the Containerfile: the given one, else `Containerfile`, else `Dockerfile` of the context. Throws `not-found`, `io`. */
-export function readContainerfile(location: ContainerfileLocation): ContainerfileText {
-  const { contextDir, file, text } = location;
-  if (text !== undefined) return { name: file ?? "Containerfile", text };
-  const candidates =
-    file === undefined
-      ? [join(contextDir, "Containerfile"), join(contextDir, "Dockerfile")]
-      : isAbsolute(file)
-        ? [file]
-        : [resolve(file), join(contextDir, file)];
-  for (const path of candidates) {
+/** What is looked for in the context, in this order. Source: podman, then BuildKit. */
+const DEFAULT_NAMES = ["Containerfile", "Dockerfile", "dockerfile"];
+
+/** Reads the Containerfile: the given ones, else the first default name of the context. Throws `not-found`, `unsupported`, `io`. */
+export function readContainerfile({ contextDir, files, text }: ContainerfileLocation): ContainerfileText {
+  if (files === undefined || files.length === 0) {
+    return text === undefined ? readDefault(contextDir) : { name: "Containerfile", text };
+  }
+  if (text !== undefined && !files.includes("-")) return { name: files.join(" + "), text };
+  const texts = files.map((file): ContainerfileText =>
+    file === "-" ? { name: "stdin", text: text ?? "" } : readGiven(contextDir, file),
+  );
+  const path = texts.find((one) => one.path !== undefined)?.path;
+  return { ...joinSources(texts), ...(path === undefined ? {} : { path }) };
+}
+
+function readGiven(contextDir: string, file: string): ContainerfileText {
+  if (/^https?:\/\//i.test(file)) {
+    throw new CooperError("unsupported", `a Containerfile that is a URL is not supported: ${file}`, {
+      hint: "fetch it yourself: curl -fsSL URL | cooper build -f - CONTEXT",
+    });
+  }
+  if (file.endsWith(".in")) refuseTemplate(file);
+  for (const path of isAbsolute(file) ? [file] : [resolve(file), join(contextDir, file)]) {
     const found = readIfThere(path);
     if (found !== undefined) return { ...sourceText(displayName(path), found), path };
   }
-  if (file !== undefined) throw new CooperError("not-found", `there is no Containerfile ${file}`);
+  throw new CooperError("not-found", `there is no Containerfile ${file}`);
+}
+
+/** Source: buildah-build(1): a file whose name ends in `.in` goes through cpp. */
+function refuseTemplate(file: string): never {
+  throw new CooperError("unsupported", `${file} is a template for cpp, which cooper does not run`, {
+    hint: `run it yourself: cpp -E -P ${file} | cooper build -f - CONTEXT`,
+  });
+}
+
+function readDefault(contextDir: string): ContainerfileText {
+  for (const name of DEFAULT_NAMES) {
+    const path = join(contextDir, name);
+    const found = readIfThere(path);
+    if (found !== undefined) return { ...sourceText(displayName(path), found), path };
+  }
   if (!existsSync(contextDir))
     throw new CooperError("not-found", `the build context ${contextDir} does not exist`);
+  const template = DEFAULT_NAMES.map((name) => join(contextDir, `${name}.in`)).find((path) =>
+    existsSync(path),
+  );
+  if (template !== undefined) refuseTemplate(displayName(template));
   throw new CooperError("not-found", `there is neither a Containerfile nor a Dockerfile in ${contextDir}`, {
     hint: "name the file with -f, or give the directory that holds it as the context",
   });
@@ -76,7 +109,8 @@ export interface ParsedContainerfile {
  * parser and lint, because loading the grammar costs more than a fully cached build.
  */
 export async function parseCached(source: SourceText, cacheDir: string): Promise<ParsedContainerfile> {
-  const key = `${PARSER_VERSION}.${LINT_VERSION}\0${source.text}`;
+  const joints = (source.parts ?? []).map(({ start }) => start).join();
+  const key = `${PARSER_VERSION}.${LINT_VERSION}\0${joints}\0${source.text}`;
   const path = join(cacheDir, `${hexOf(digestOf(key))}.json`);
   const known = readParsed(path);
   if (known) return known;

@@ -1,15 +1,16 @@
-import type { SourceText } from "../source.js";
+import type { SourcePart, SourceText } from "../source.js";
 import type {
   Analysis,
   Comment,
   Containerfile,
+  Directive,
   Instruction,
   InvalidInstruction,
   PartialContainerfile,
 } from "./ast.js";
 import type { Escape } from "./characters.js";
 import { collectFindings, type Findings, inOrder } from "./diagnostics.js";
-import { readDirectives } from "./directives.js";
+import { type Directives, readDirectives } from "./directives.js";
 import { createInstructionReader, type InstructionReader } from "./instruction.js";
 import { type LineTable, lineTable } from "./line-table.js";
 import { type LogicalLine, logicalLines } from "./logical-lines.js";
@@ -26,7 +27,7 @@ export function parseContainerfile(source: SourceText): Containerfile {
   const lines = lineTable(source.text);
   refuseNul(lines, findings);
   findings.throwErrors();
-  const { instructions, ...rest } = readFile(lines, findings);
+  const { instructions, ...rest } = readFile(source, findings);
   findings.throwErrors();
   return { ...rest, instructions: instructions.filter(isValid), warnings: findings.warnings() };
 }
@@ -36,22 +37,40 @@ export function analyzeContainerfile(source: SourceText): Analysis {
   const findings = collectFindings(source, LISTED_BY_ANALYZE);
   const lines = lineTable(source.text);
   refuseNul(lines, findings);
-  const file = readFile(lines, findings);
+  const file = readFile(source, findings);
   return { file, diagnostics: inOrder(findings.errors(), findings.warnings()) };
 }
 
-function readFile(lines: LineTable, findings: Findings): PartialContainerfile {
-  const { escape, directives, nextLine } = readDirectives(lines, findings);
+function readFile(source: SourceText, findings: Findings): PartialContainerfile {
+  const parts = source.parts ?? [{ name: source.name, start: 0, line: 1 }];
+  const directives: Directive[] = [];
   const comments: Comment[] = [];
   const instructions: (Instruction | InvalidInstruction)[] = [];
   const order = createOrderCheck(findings);
-  for (const line of logicalLines(lines, nextLine, escape, findings, comments)) {
-    const reading = readerOnce()(line, escape, findings);
-    order.see(reading.kind ?? reading.meant, line.span);
-    instructions.push(reading.instruction ?? invalid(line, reading.kind, lines));
+  let escape: Escape | undefined;
+  for (const [i, part] of parts.entries()) {
+    // To its end and no further: what a file leaves open, the next one does not close.
+    const lines = lineTable(source.text.slice(0, parts[i + 1]?.start));
+    const own = readDirectives(lines, findings, part.line - 1);
+    directives.push(...own.directives);
+    escape ??= own.escape;
+    if (own.escape !== escape) refuseOtherEscape(part, own, lines, findings);
+    for (const line of logicalLines(lines, own.nextLine, own.escape, findings, comments)) {
+      const reading = readerOnce()(line, own.escape, findings);
+      order.see(reading.kind ?? reading.meant, line.span);
+      instructions.push(reading.instruction ?? invalid(line, reading.kind, lines));
+    }
   }
-  order.end(lines);
-  return { escape, directives, comments, instructions };
+  order.end(lineTable(source.text));
+  return { escape: escape ?? "\\", directives, comments, instructions };
+}
+
+/** A plan has one escape character; files that were joined must agree on it. */
+function refuseOtherEscape(part: SourcePart, own: Directives, lines: LineTable, findings: Findings): void {
+  const directive = own.directives.find(({ name }) => name === "escape");
+  const span = directive?.span ?? lines.span(part.start, part.start);
+  const message = `the escape character is ${own.escape} here, and another in the files before`;
+  findings.error("MixedEscape", message, span, "give every file of the build the same escape directive");
 }
 
 function invalid(

@@ -18,10 +18,10 @@ const NAMES = ["syntax", "escape", "check"];
  * `syntax` and `check` are noted and never acted on: a build must not fetch a parser that a file names.
  * Source: Dockerfile reference, "Parser directives".
  */
-export function readDirectives(lines: LineTable, findings: Findings): Directives {
+export function readDirectives(lines: LineTable, findings: Findings, from = 0): Directives {
   const directives: Directive[] = [];
   let escape: Escape = "\\";
-  let line = 0;
+  let line = from;
   for (; line < lines.count; line++) {
     const found = directiveAt(lines, line);
     if (!found || found.value === "") break;

@@ -95,3 +95,15 @@ describe("--format", () => {
     expect((await argumentsOf("push", "push", "--format", text, "x"))[2]).toMatchObject({ format });
   });
 });
+
+describe("--file", () => {
+  test.each([
+    [["-f", "a"], "a"],
+    [
+      ["-f", "a", "--file=-", "-f", "b"],
+      ["a", "-", "b"],
+    ],
+  ])("%j", async (args, file) => {
+    expect(await optionsOf(args)).toMatchObject({ file });
+  });
+});

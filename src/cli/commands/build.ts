@@ -16,10 +16,10 @@ const FORMATS = ["oci", "docker"] as const satisfies readonly BuildOptions["form
 
 const flags = {
   file: {
-    kind: "once",
+    kind: "list",
     short: "f",
     value: "FILE",
-    help: "the Containerfile, or - for stdin (default: Containerfile, else Dockerfile)",
+    help: "Containerfile, or - for stdin; several are joined (default: Containerfile or Dockerfile)",
   },
   ignorefile: {
     kind: "string",
@@ -143,7 +143,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
   return {
     ...transferOptions(given),
     contextDir: contextOf(operands, given, world),
-    ...(given.file === undefined ? {} : { file: given.file }),
+    ...fileOption(given.file),
     ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),
     ...(given.target === undefined ? {} : { target: given.target }),
     ...(given.tag.length === 0 ? {} : { tags: given.tag }),
@@ -161,6 +161,11 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...(jobs === undefined || jobs === 0 ? {} : { jobs }),
     signal: world.signal,
   };
+}
+
+function fileOption(files: readonly string[]): Pick<BuildOptions, "file"> {
+  const [first, ...others] = files;
+  return first === undefined ? {} : { file: others.length === 0 ? first : files };
 }
 
 /** Source: buildah-build(1); docker and buildah both take the environment variable, too. */
@@ -206,10 +211,10 @@ function refuseFixed(given: Given): void {
 
 function contextOf(operands: readonly string[], given: Given, world: World): string {
   const [context] = operands;
-  if (given.file === "-" && world.stdin.isTerminal) {
+  if (given.file.includes("-") && world.stdin.isTerminal) {
     throw usage("--file -: cannot read a Containerfile from the terminal; redirect stdin");
   }
-  if (context === undefined && given.file !== undefined) {
+  if (context === undefined && given.file.length > 0) {
     throw usage("no context directory given; for the current one: cooper build -f FILE .");
   }
   if (context === "-" || (context !== undefined && /^(?:[a-z][a-z0-9+]*:\/\/|git@)/.test(context))) {
