@@ -10,6 +10,7 @@ import { applyFixes } from "../lint/index.js";
 import type { Diagnostic, SourceText } from "../source.js";
 import { baseFacts } from "./build-warnings.js";
 import { withStdin } from "./build.js";
+import { containerfileLocation } from "./context.js";
 import { checkSource } from "./check.js";
 import { ignoredPaths } from "./ignored.js";
 import type { Workshop } from "./workshop.js";
@@ -26,12 +27,7 @@ export async function lintFile(workshop: Workshop, options: LintOptions): Promis
     throw new CooperError("usage", "there is no file to write the fixes to");
   }
   const contextDir = resolve(options.contextDir ?? ".");
-  const { file, containerfile } = await withStdin({ ...options, contextDir });
-  const source = readContainerfile({
-    contextDir,
-    ...(file === undefined ? {} : { file }),
-    ...(containerfile === undefined ? {} : { text: containerfile }),
-  });
+  const source = readContainerfile(containerfileLocation(await withStdin({ ...options, contextDir })));
   const facts = factsOf(workshop, options, contextDir);
   const diagnostics = await checkSource(source, facts);
   if (!options.fix) return { source, diagnostics, fixed: [] };
