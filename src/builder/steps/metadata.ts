@@ -1,3 +1,4 @@
+import { constants } from "node:os";
 import { posix } from "node:path";
 import { CooperError, unreachable } from "../../errors.js";
 import type { Healthcheck, ProcessConfig } from "../../image/index.js";
@@ -8,7 +9,7 @@ import type {
   ListInstruction,
   PairsInstruction,
 } from "../../parser/index.js";
-import { expandWords, parseDuration } from "../../parser/index.js";
+import { expandWords, nearest, parseDuration } from "../../parser/index.js";
 import type { Expansion } from "../expand.js";
 import { expandAt } from "../expand.js";
 import type { StageState, StepOutcome } from "../state.js";
@@ -72,11 +73,11 @@ export function applyMetadata(
       return { config: { ...config, Volumes: all }, createdBy: `VOLUME [${paths.join(" ")}]` };
     }
     case "USER": {
-      const user = required(expand(instruction.value), instruction, at);
+      const user = withoutNul(expand(instruction.value), instruction, at);
       return { config: { ...config, User: user }, createdBy: `USER ${user}` };
     }
     case "WORKDIR": {
-      const path = workdir(required(expand(instruction.value), instruction, at), config);
+      const path = workdir(withoutNul(expand(instruction.value), instruction, at), config);
       return { config: { ...config, WorkingDir: path }, createdBy: `WORKDIR ${path}` };
     }
     case "STOPSIGNAL": {
@@ -150,18 +151,25 @@ function required(value: string, instruction: Instruction, at: Expansion): strin
   });
 }
 
-function workdir(path: string, config: ProcessConfig): string {
-  return posix.resolve(workdirOf(config), path);
+function withoutNul(value: string, instruction: Instruction, at: Expansion): string {
+  return value === "" ? value : required(value, instruction, at);
 }
 
-const PORT = /^(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w+))?$/;
+/** An absolute path stays as it was written, as in BuildKit. */
+function workdir(path: string, config: ProcessConfig): string {
+  return posix.isAbsolute(path) ? path : posix.join(workdirOf(config), path);
+}
+
+/** An address and a port of the host may stand before it: they are for `docker run`, and nothing remains of them. */
+const PORT = /^(?:[^/]*:)?(\d{1,5})(?:-(\d{1,5}))?(?:\/(\w*))?$/;
 const PROTOCOLS = ["tcp", "udp", "sctp"];
 
 function exposedPorts(instruction: ListInstruction, state: StageState, at: Expansion): readonly string[] {
   return instruction.words.flatMap((word) => {
     const words = expandWords(word.text, lookupIn(state), { escape: at.escape });
     return words.flatMap((text) => {
-      const [, first = "", last = first, protocol = "tcp"] = PORT.exec(text) ?? [];
+      const [, first = "", last = first, given = ""] = PORT.exec(text) ?? [];
+      const protocol = given || "tcp";
       const [from, to] = [Number(first), Number(last)];
       if (first === "" || from > to || to > 65_535 || !PROTOCOLS.includes(protocol.toLowerCase())) {
         throw new CooperError("syntax", `EXPOSE ${text}: must be PORT[-PORT][/tcp|udp|sctp]`, {
@@ -182,13 +190,18 @@ function volumes(
   return instruction.words.map((word) => required(expand(word), { ...instruction, span: word.span }, at));
 }
 
-const SIGNAL = /^(?:\d{1,2}|(?:SIG)?[A-Z][A-Z0-9]+(?:[+-]\d+)?)$/i;
+/** Real-time signals count from the first or the last. Source: signal(7). */
+const REAL_TIME = /^RT(?:MIN(?:\+(?:[1-9]|1[0-5]))?|MAX(?:-(?:[1-9]|1[0-4]))?)$/;
+const SIGNALS = [...Object.keys(constants.signals).map((name) => name.slice("SIG".length)), "CLD"];
 
 function stopSignal(text: string, instruction: Instruction, at: Expansion): string {
-  if (SIGNAL.test(text)) return text;
+  const name = text.toUpperCase().replace(/^SIG/, "");
+  if (/^[1-9]\d?$/.test(text) || SIGNALS.includes(name) || REAL_TIME.test(name)) return text;
+  const meant = nearest(name, SIGNALS);
   throw new CooperError("syntax", `STOPSIGNAL ${text}: not a signal name or number`, {
     source: at.source,
     span: instruction.span,
+    ...(meant === undefined ? {} : { hint: `did you mean SIG${meant}?` }),
   });
 }
 

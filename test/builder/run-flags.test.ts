@@ -1,0 +1,84 @@
+import { expect, test } from "vitest";
+import { openLab } from "../support/lab.js";
+
+const at = "Containerfile:2:5";
+
+test.each([
+  ["--mount=type=cach,target=/c", "syntax", '--mount has no type "cach"', "did you mean cache?"],
+  ["--mount=type=cache", "syntax", "--mount of type cache needs target=", undefined],
+  [
+    "--mount=type=cache,target=/c",
+    "unsupported",
+    "RUN --mount of type cache is not supported yet",
+    undefined,
+  ],
+  ["--mount=type=secret,id=a", "unsupported", "RUN --mount of type secret is not supported yet", undefined],
+  [
+    "--mount=type=bind,target=/x,from=later",
+    "not-found",
+    "RUN --mount from=later: a stage can only copy from stages before it",
+    undefined,
+  ],
+  [
+    "--mount=type=bind,target=/x,from=0",
+    "not-found",
+    "RUN --mount from=0: a stage cannot copy from itself",
+    undefined,
+  ],
+  [
+    "--network=NONE",
+    "syntax",
+    "RUN --network=NONE: must be one of default, none, host",
+    "write it in lower case: --network=none",
+  ],
+  [
+    "--network=$N",
+    "syntax",
+    "RUN --network=$N: must be one of default, none, host",
+    "variables are not replaced here",
+  ],
+  ["--security=secure", "syntax", "RUN --security=secure: must be one of sandbox, insecure", undefined],
+  ["--security=insecure", "unsupported", "RUN --security=insecure is not supported yet", undefined],
+  ["--device=gpu", "unsupported", "RUN --device is not supported yet", undefined],
+  [
+    "--mount=type=tmpfs,target=/x --mount=type=tmpfs",
+    "syntax",
+    "--mount of type tmpfs needs target=",
+    undefined,
+  ],
+])("RUN %s is told before the first step", async (flags, code, message, hint) => {
+  await using lab = await openLab();
+  const events: string[] = [];
+  const file = `FROM scratch\nRUN ${flags} true\nFROM scratch AS later\nENV A=1\n`;
+  const failure = lab.build(file, { target: "0", onEvent: (event) => void events.push(event.type) });
+  await expect(failure).rejects.toMatchObject({
+    code,
+    message,
+    hint,
+    where: expect.stringMatching(at.slice(0, 15)),
+  });
+  expect(events).toEqual([]);
+});
+
+test.each([
+  [
+    "ARG s=all",
+    "--mount=type=cache,target=/c,sharing=$s",
+    '--mount has sharing="all", it must be shared, private or locked',
+  ],
+  ["ENV t=/", "--mount=target=$t", '--mount has the target "/", the root itself'],
+])("values are judged with what %s gives them", async (declared, flag, message) => {
+  await using lab = await openLab();
+  const failure = lab.build(`FROM scratch\n${declared}\nRUN ${flag} true\n`);
+  await expect(failure).rejects.toMatchObject({ code: "syntax", message, where: "Containerfile:3:5" });
+});
+
+test("what only the base image can tell is no error of the flag", async () => {
+  await using lab = await openLab();
+  await lab.build("FROM scratch\nENV S=shared\n", { tags: ["base"] });
+  const failure = lab.build("FROM localhost/base\nRUN --mount=type=cache,target=/c,sharing=$S true\n");
+  await expect(failure).rejects.toMatchObject({
+    code: "unsupported",
+    message: "RUN --mount is not supported yet",
+  });
+});
