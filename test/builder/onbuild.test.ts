@@ -1,3 +1,5 @@
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { BUSYBOX_BASE, openLab } from "../support/lab.js";
 
@@ -58,5 +60,55 @@ B
       where: "ONBUILD of localhost/parent:1:5",
     });
     expect(started).toEqual([]);
+  });
+
+  test("a trigger copies from a stage of the child, by name or number, and from an image", async () => {
+    await using lab = await openLab();
+    lab.write({ a: "from-stage" });
+    await lab.build("FROM scratch\nCOPY a /image-file\n", { tags: ["files"] });
+    await lab.build(
+      "FROM scratch\nONBUILD COPY --from=st a /named\nONBUILD COPY --from=0 a /numbered\nONBUILD COPY --from=localhost/files image-file /copied\n",
+      { tags: ["parent"] },
+    );
+    const file = "FROM scratch AS st\nCOPY a /\nFROM localhost/parent\n";
+    const dest = await lab.extract(await lab.build(file), file);
+    for (const name of ["named", "numbered", "copied"]) {
+      expect(readFileSync(join(dest, name), "utf8")).toBe("from-stage");
+    }
+    expect((await lab.build(file)).built).toEqual([]);
+    await expect(lab.build("FROM localhost/parent\n", { pull: "never" })).rejects.toMatchObject({
+      code: "not-found",
+      message: "COPY --from=0: a stage cannot copy from itself",
+      where: "ONBUILD of localhost/parent:1:6",
+    });
+  });
+
+  test("a trigger may need a stage whose base has triggers of its own", async () => {
+    await using lab = await openLab();
+    lab.write({ a: "a" });
+    await lab.build("FROM scratch\nONBUILD COPY a /made\n", { tags: ["first"] });
+    await lab.build("FROM scratch\nONBUILD COPY --from=st made /got\n", { tags: ["second"] });
+    const file = "FROM localhost/first AS st\nFROM localhost/second\n";
+    const dest = await lab.extract(await lab.build(file), file);
+    expect(readFileSync(join(dest, "got"), "utf8")).toBe("a");
+  });
+
+  test("triggers are not handed on, and a child may have its own", async () => {
+    await using lab = await openLab();
+    await lab.build("FROM scratch\nONBUILD ENV A=1\n", { tags: ["one"] });
+    await lab.build("FROM localhost/one\nONBUILD ENV B=1\n", { tags: ["two"] });
+    const { result } = await lab.build("FROM localhost/two AS x\nFROM x\nENV C=1\n");
+    expect(result.config.config.Env?.slice(1)).toEqual(["A=1", "B=1", "C=1"]);
+    expect(result.config.config.OnBuild).toBeUndefined();
+  });
+
+  test("an ARG that only a trigger declares is declared", async () => {
+    await using lab = await openLab();
+    await lab.build("FROM scratch\nONBUILD ARG T=d\nONBUILD ENV X=$T\n", { tags: ["parent"] });
+    const { events, result } = await lab.build("FROM localhost/parent\nENV Y=$T\n", {
+      buildArgs: { T: "cli" },
+    });
+    expect(result.config.config.Env).toEqual(expect.arrayContaining(["X=cli", "Y=cli"]));
+    expect(events.filter((event) => event.type === "warning")).toEqual([]);
   });
 });
