@@ -21,6 +21,8 @@ describe("build", () => {
       ..."--no-cache --pull=newer --jobs 3 --tls-verify=false --creds u:p --authfile auth.json --cert-dir c".split(
         " ",
       ),
+      ..."--platform linux/arm64 --build-context d=../d --build-context l=oci-layout://l:v1".split(" "),
+      ..."--build-context i=docker-image://x --build-context g=https://host/x.git#main".split(" "),
       ..."--retry=5 -o type=oci,dest=out.tar --output rootfs -q ctx".split(" "),
     );
     expect(options).toEqual({
@@ -30,6 +32,13 @@ describe("build", () => {
       target: "s",
       buildArgs: { A: "b=c", B: undefined },
       labels: { x: "y", z: "" },
+      platform: "linux/arm64",
+      buildContexts: {
+        d: "/d",
+        l: "oci-layout:///here/l:v1",
+        i: "docker-image://x",
+        g: "https://host/x.git#main",
+      },
       cache: false,
       pull: "newer",
       jobs: 3,
