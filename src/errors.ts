@@ -38,11 +38,17 @@ export interface CooperErrorOptions {
 const CONTROL = /[\u0000-\u0008\u000b-\u001f\u007f-\u009f]/g;
 const URL_SECRET = /\b([a-z][a-z0-9+.-]*:\/\/)[^\s/@]+@/gi;
 
+/** Text with the credentials of its URLs removed. */
+export function withoutUrlSecrets(text: string): string {
+  return text.replace(URL_SECRET, "$1***@");
+}
+
 /** Makes text safe to print: control characters escaped, credentials in URLs removed. */
 export function printable(text: string): string {
-  return text
-    .replace(URL_SECRET, "$1***@")
-    .replace(CONTROL, (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`);
+  return withoutUrlSecrets(text).replace(
+    CONTROL,
+    (c) => `\\x${c.charCodeAt(0).toString(16).padStart(2, "0")}`,
+  );
 }
 
 /** The one error type that leaves a room. `message` is one clear line; where it happened is in `where`. */

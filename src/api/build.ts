@@ -212,6 +212,7 @@ function engineOf(
     context,
     namedContext: contexts.open,
     sandbox: workshop.sandbox,
+    fetcher: workshop.fetcher,
     baseImage,
     canRun: async (platform) => {
       if (platformMatches(hostPlatform(), platform)) return true;

@@ -4,6 +4,7 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import type { LayerCache } from "../cache/index.js";
 import { openLayerCache } from "../cache/index.js";
+import type { Fetcher } from "../fetch/index.js";
 import type { StagedDirectory } from "../fs/index.js";
 import type { Registry } from "../registry/index.js";
 import type { Sandbox } from "../runtime/index.js";
@@ -22,6 +23,7 @@ export interface Workshop extends AsyncDisposable {
   readonly cache: LayerCache;
   readonly sandbox: () => Promise<Sandbox>;
   readonly registry: () => Promise<Registry>;
+  readonly fetcher: () => Promise<Fetcher>;
   /** A private directory for files that live as long as this. */
   readonly scratchDir: () => string;
 }
@@ -84,6 +86,7 @@ export function openWorkshop(root: string): Workshop {
   let snapshotter: Promise<Snapshotter> | undefined;
   let sandbox: Promise<Sandbox> | undefined;
   let registry: Promise<Registry> | undefined;
+  let fetcher: Promise<Fetcher> | undefined;
   let scratch: StagedDirectory | undefined;
   const scratchDir = (): string => (scratch ??= store.layers.stage()).path;
   const loadSnapshotter = async (): Promise<Snapshotter> => {
@@ -105,12 +108,16 @@ export function openWorkshop(root: string): Workshop {
     const room = await import("../registry/index.js");
     return room.openRegistry({ env: process.env, home: homedir(), uid: userId() });
   };
+  const loadFetcher = async (): Promise<Fetcher> => {
+    const room = await import("../fetch/index.js");
+    return room.openFetcher({ cacheDir: join(root, "cache/http"), scratchDir, env: process.env });
+  };
   let closed: Promise<void> | undefined;
   // In this order: a sandbox may still use the scratch directory, and all of them the store.
   const close = async (): Promise<void> => {
     await using _store = store;
     await using _scratch = scratch;
-    const opened = await Promise.allSettled([sandbox, registry]);
+    const opened = await Promise.allSettled([sandbox, registry, fetcher]);
     for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
   };
   return {
@@ -123,6 +130,7 @@ export function openWorkshop(root: string): Workshop {
     },
     sandbox: () => (sandbox ??= openSandbox()),
     registry: () => (registry ??= openRegistry()),
+    fetcher: () => (fetcher ??= loadFetcher()),
     scratchDir,
     [Symbol.asyncDispose]: () => (closed ??= close()),
   };

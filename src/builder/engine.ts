@@ -1,6 +1,7 @@
 import type { BuildContext } from "../context/index.js";
 import type { LayerCache } from "../cache/index.js";
 import type { EventListener } from "../events.js";
+import type { Fetcher } from "../fetch/index.js";
 import type { Platform } from "../image/index.js";
 import type { Sandbox } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
@@ -18,6 +19,8 @@ export interface BuildEngine {
   /** A directory that `--build-context` names, by the name that `contextName` makes; opened when first asked. */
   readonly namedContext: (name: string) => Promise<BuildContext>;
   readonly sandbox: () => Promise<Sandbox>;
+  /** For ADD of what lies elsewhere. */
+  readonly fetcher: () => Promise<Fetcher>;
   /** Pulls (or finds) the image that a FROM or `--from` names, made for a platform. */
   readonly baseImage: (name: string, platform: Platform) => Promise<StoredImage>;
   /** Whether programs made for a platform run here, by themselves or emulated. */

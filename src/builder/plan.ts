@@ -10,7 +10,7 @@ import type { NamedContext, Names, Origin, RawStage } from "./origins.js";
 import { baseOf, contextOrigin, didYouMean, fromFlag, fromName, originOf, platformOf } from "./origins.js";
 import { checkRunFlags } from "./run-flags.js";
 import { copyOfContext, labelInstruction } from "./synthetic.js";
-import { refuseUnsupported } from "./unsupported.js";
+import { checkCopies } from "./copy/check.js";
 
 /** One FROM with the instructions after it. */
 export interface StagePlan {
@@ -237,7 +237,7 @@ function toStagePlan(
 
 function refuseFlags(stage: StagePlan, scene: Scene, links: readonly Link[]): void {
   for (const { instruction, at } of stage.instructions) {
-    refuseUnsupported(at.source, [instruction]);
+    checkCopies(at.source, [instruction]);
     const link = links[stage.number];
     if (instruction.kind !== "RUN" || instruction.flags.length === 0 || !link) continue;
     checkRunFlags(instruction, at, link.knownBefore(instruction), (word, name) =>

@@ -99,13 +99,17 @@ export class StageRun {
 
   #keyOf(step: Step, prepared: PreparedStep): CacheKey {
     const { config } = this.#state;
-    const parent: readonly KeyComponent[] = [
+    const parent: KeyComponent = {
+      name: this.#onBase ? "base" : "parent",
+      value: chainIdOf(config.rootfs.diff_ids) ?? "scratch",
+    };
+    const surroundings: readonly KeyComponent[] = [
       { name: "instruction", value: step.instruction.kind },
-      { name: this.#onBase ? "base" : "parent", value: chainIdOf(config.rootfs.diff_ids) ?? "scratch" },
+      ...(prepared.isIndependent === true ? [] : [parent]),
       { name: "platform", value: formatPlatform(config) },
     ];
     const times = LAYER_MAKERS.has(step.instruction.kind) ? this.#options.engine.times.components : [];
-    return makeKey([...parent, ...times, ...prepared.components], prepared.files);
+    return makeKey([...surroundings, ...times, ...prepared.components], prepared.files);
   }
 
   /** The image that a recorded step makes of the present state, if its record and layer are there. */

@@ -1,3 +1,4 @@
+import { withoutUrlSecrets } from "../errors.js";
 import type { StepPosition } from "../events.js";
 import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
@@ -43,7 +44,8 @@ export async function runStage(options: StageOptions): Promise<StageResult> {
   const { instructions } = stage;
   for (const [i, { instruction, at }] of instructions.entries()) {
     engine.signal.throwIfAborted();
-    const { text, span } = instruction;
+    const { span } = instruction;
+    const text = instruction.kind === "ADD" ? withoutUrlSecrets(instruction.text) : instruction.text;
     const site = { source: at.source, span, text, position: position(i + 2), buildArgs: plan.buildArgs };
     const rest = instructions.slice(i + 1).map((later) => later.instruction);
     await run.step({ instruction, site, at }, rest);

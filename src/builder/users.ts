@@ -59,12 +59,29 @@ export function resolveUser(tree: FileTree, text: string): UserIds {
   };
 }
 
-/** Resolves `--chown`: as `resolveUser`, but a user alone gives a group of the same number (BuildKit: `user` means `user:user`). */
+/**
+ * Resolves `--chown`: a number is always the number, a user alone has the group that /etc/passwd gives it, or the group of
+ * its own number; an empty part (`user:`, `:group`) is 0. Reads the image's files only for names.
+ * Throws `not-found` for an unknown name (BuildKit takes 0 for it, in silence), `usage` for an id out of range.
+ */
 export function resolveOwner(tree: FileTree, text: string): { readonly uid: number; readonly gid: number } {
   const [userText = "", groupText] = splitUser(text);
-  const { uid, gid } = resolveUser(tree, text);
-  if (groupText !== undefined && groupText !== "") return { uid, gid };
-  return { uid, gid: idOf(userText, text) === undefined ? gid : uid };
+  const number = userText === "" ? 0 : idOf(userText, text);
+  const named = number === undefined ? resolveUser(tree, userText) : undefined;
+  const uid = number ?? named?.uid ?? 0;
+  if (groupText === undefined) return { uid, gid: named?.gid ?? uid };
+  if (groupText === "") return { uid, gid: 0 };
+  return { uid, gid: idOf(groupText, text) ?? groupId(readGroups(tree), groupText, text) };
+}
+
+/** Throws `usage` for ids out of range, without an image. */
+export function checkOwner(text: string): void {
+  for (const part of splitUser(text)) idOf(part, text);
+}
+
+/** Whether an owner is given by numbers alone, so that it is the same in every image. */
+export function isNumericOwner(text: string): boolean {
+  return splitUser(text).every((part) => part === "" || idOf(part, text) !== undefined);
 }
 
 function splitUser(text: string): readonly string[] {

@@ -36,5 +36,6 @@ export { findIgnoreFile } from "./find-ignore-file.js";
 export { parseIgnoreFile, readIgnoreFile } from "./ignore-file.js";
 export type { IgnoreVerdict } from "./ignore-matcher.js";
 export { IgnoreMatcher } from "./ignore-matcher.js";
+export type { PatternIndex } from "./pattern-index.js";
 export { NO_MATCH, patternIndex } from "./pattern-index.js";
 export { hasWildcard, matchPattern } from "./pattern-match.js";

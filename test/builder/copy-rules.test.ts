@@ -90,11 +90,11 @@ COPY --from=s /one /from/new
     await expect(lab.build("FROM scratch\nCOPY *.txt /new\n")).rejects.toMatchObject({
       code: "usage",
       where: "Containerfile:2:1",
-      message: '2 files match, so the destination must be a directory: end it with "/"',
+      message: 'several files would become the one file /new: for a directory, end it with "/"',
     });
-    await expect(lab.build("FROM scratch\nCOPY t /\nCOPY a.txt b.txt /dir\n")).rejects.toThrow(
-      /more than one source/,
-    );
+    const several = await built(lab, "FROM scratch\nCOPY t /\nCOPY a.txt b.txt /dir\nCOPY da db /merged\n");
+    expect(readdirSync(join(several, "dir"))).toEqual(["a.txt", "b.txt", "x"]);
+    expect(readdirSync(join(several, "merged"))).toEqual(["1", "2"]);
   });
 
   test("a source link that leads nowhere is named with its target, also when a wildcard matched it", async () => {

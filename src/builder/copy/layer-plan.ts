@@ -42,6 +42,17 @@ export class LayerPlan {
     return resolvePath(this, path, { followLast });
   }
 
+  /** True when this plan has put something at a (resolved) path. */
+  has(path: BytePath): boolean {
+    return this.#changes.has(path);
+  }
+
+  /** Sets the modification time of a directory that is there. */
+  touch(path: BytePath, mtimeNs: bigint): void {
+    const there = this.lstat(path);
+    if (path !== ROOT && there?.type === "dir") this.#set({ ...there, mtimeNs }, undefined);
+  }
+
   /** Adds an entry at its own (already resolved) path. Throws `context` where a directory would replace a file or the other way round. */
   add(entry: TreeEntry, content: Content | undefined): void {
     const there = this.lstat(entry.path);
@@ -131,6 +142,21 @@ export class LayerPlan {
     }
   }
 }
+
+/** What `--link` sees of the image below: nothing, so that its layer is the same on any image. */
+export const EMPTY_TREE: FileTree = {
+  lstat: (path) =>
+    path === ROOT
+      ? { path, type: "dir", mode: DIRECTORY_MODE, uid: 0, gid: 0, size: 0, mtimeNs: FIXED_TIME }
+      : undefined,
+  list: () => [],
+  open: ({ path }) => {
+    throw new Error(`nothing is at ${textOf(path)}`);
+  },
+  digest: ({ path }) => {
+    throw new Error(`nothing is at ${textOf(path)}`);
+  },
+};
 
 /** A layer's tar cannot hold such a name: every reader would take it for a deletion. Source: OCI image-spec layer.md. */
 export function refuseWhiteoutName(entry: TreeEntry, path: BytePath): void {

@@ -15,39 +15,46 @@ export interface CopyTarget {
 }
 
 /**
- * Plans the entries of a COPY (or of an ADD's plain files). Links in the destination are followed, but not one that has
- * the name of a copied file: that is replaced. A directory that the destination becomes gets 0755 and the owner of
- * `--chown`, whatever the source directory has. Source: BuildKit, which buildah agrees with.
- * Throws `usage` when several files would become one, `context` for a file in a directory's place.
+ * Plans one source of a COPY (or of an ADD that is not unpacked). Links in the destination are followed, but not one that
+ * has the name of a copied file: that is replaced. A directory that the destination becomes gets 0755 and the owner of
+ * `--chown`, whatever the source directory has, and the source's time, as does one that is there. Source: BuildKit, which
+ * buildah agrees with. Throws `usage` when several files would become one, `context` for a file in a directory's place.
  */
-export function planCopy(
-  plan: LayerPlan,
-  source: CopySource,
-  selected: readonly Selected[],
-  target: CopyTarget,
-): void {
+export function planCopy(plan: LayerPlan, source: CopySource, one: Selected, target: CopyTarget): void {
   const owner = target.owner ?? { uid: 0, gid: 0 };
-  const newest = selected[0]?.entry.mtimeNs ?? 0n;
-  const dest = plan.resolve(cleanPath(target.path), true);
-  const intoDir = target.path.endsWith("/") || plan.lstat(dest)?.type === "dir";
-  refuseManyInOne(selected, intoDir);
-  for (const one of selected) {
-    if (one.entry.type === "dir") {
-      copyDirectory(plan, source, one, target, plan.makeDir(dest, owner, one.entry.mtimeNs));
-    } else {
-      const dir = plan.makeDir(intoDir ? dest : parentOf(dest), owner, newest);
-      addEntry(plan, source, one, one.entry, intoDir ? joinPath(dir, one.name) : dest, target);
-    }
+  const { mtimeNs } = one.entry;
+  if (one.entry.type === "dir") {
+    const dest = plan.makeDir(cleanPath(target.path), owner, mtimeNs);
+    if (!one.isPartial) plan.touch(dest, mtimeNs);
+    copyDirectory(plan, source, one, target, dest);
+    return;
   }
+  addEntry(plan, source, one, one.entry, fileDestination(plan, target, one.name, mtimeNs), target);
 }
 
-/** A wildcard may match several files for a directory that is there; several words were refused before. */
-function refuseManyInOne(selected: readonly Selected[], intoDir: boolean): void {
-  if (intoDir || selected.length <= 1 || selected.every((one) => one.entry.type === "dir")) return;
-  throw new CooperError(
-    "usage",
-    `${selected.length} files match, so the destination must be a directory: end it with "/"`,
-  );
+/** Where a file of a name goes, after the directories on the way were made. Throws as `planCopy` does. */
+export function fileDestination(
+  plan: LayerPlan,
+  target: CopyTarget,
+  name: string,
+  mtimeNs: bigint,
+): BytePath {
+  const owner = target.owner ?? { uid: 0, gid: 0 };
+  const dest = plan.resolve(cleanPath(target.path), true);
+  const intoDir = target.path.endsWith("/") || plan.lstat(dest)?.type === "dir";
+  if (!intoDir && plan.has(dest)) {
+    throw new CooperError(
+      "usage",
+      `several files would become the one file ${target.path}: for a directory, end it with "/"`,
+    );
+  }
+  if (intoDir && name === "") {
+    throw new CooperError("usage", "the URL has no file name for the directory that the destination is", {
+      hint: "give the file a name in the destination",
+    });
+  }
+  const dir = plan.makeDir(intoDir ? dest : parentOf(dest), owner, mtimeNs);
+  return intoDir ? joinPath(dir, name) : dest;
 }
 
 function copyDirectory(

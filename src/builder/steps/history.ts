@@ -1,8 +1,9 @@
+import { withoutUrlSecrets } from "../../errors.js";
 import type { CopyInstruction } from "../../parser/index.js";
 import type { Expansion } from "../expand.js";
 import { expandAt } from "../expand.js";
 
-/** What a COPY or ADD did, as `history` tells it, its variables filled in: where it reads is not told, since a name of a stage says nothing outside of the file. */
+/** What a COPY or ADD did, as `history` tells it, its variables filled in: where it reads is not told, since a name of a stage says nothing outside of the file, nor are the credentials of a URL. */
 export function copyHistory(
   { kind, flags, sources, heredocs, destination }: CopyInstruction,
   lookup: (name: string) => string | undefined,
@@ -15,5 +16,5 @@ export function copyHistory(
     return flag?.value === undefined ? [] : [`--${name}=${expand({ text: flag.value, span: flag.span })}`];
   });
   const words = [...sources.map(expand), ...heredocs.map(({ opener }) => opener), expand(destination)];
-  return [kind, ...shown, ...words].join(" ");
+  return withoutUrlSecrets([kind, ...shown, ...words].join(" "));
 }

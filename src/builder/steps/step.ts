@@ -16,9 +16,11 @@ export interface StepSite {
 
 /** A step whose inputs are known and whose work is not done yet. */
 export interface PreparedStep {
-  /** Beside the parent layers and the platform, which every key holds. */
+  /** Beside the instruction, the parent layers and the platform, which every key holds. */
   readonly components: readonly KeyComponent[];
   readonly files?: readonly InputFile[];
+  /** True when the layer is the same whatever is below it: the key then holds no parent. */
+  readonly isIndependent?: boolean;
   /** For the image's history. */
   readonly createdBy: string;
   /** Does the work; undefined DiffId: the step made no layer. */
