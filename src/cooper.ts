@@ -1,3 +1,4 @@
+import type { Readable } from "node:stream";
 import type { EventListener } from "./events.js";
 import type { Descriptor, Digest, ImageConfig, ImageFormat } from "./image/index.js";
 import type { Diagnostic, SourceText } from "./source.js";
@@ -28,10 +29,16 @@ export interface BuildOutput {
 export type PullPolicy = "missing" | "always" | "never" | "newer";
 
 export interface BuildOptions extends TransferOptions {
-  readonly contextDir: string;
+  /** The build context: a directory. Default: the current one. */
+  readonly contextDir?: string;
   /**
-   * Path of the Containerfile (relative to the current directory, then to the context), or "-" for stdin; several are
-   * joined in order. Default: Containerfile, else Dockerfile, else dockerfile, of the context.
+   * A build context that is no directory, instead of `contextDir`: the URL of a git repository (`#ref:subdir`), or an archive
+   * or a Containerfile by its URL, its path, as a stream, or "-" for stdin. No ignore file holds there.
+   */
+  readonly context?: string | Readable;
+  /**
+   * Path of the Containerfile (relative to the current directory, then to the context; in a `context` always to that), or
+   * "-" for stdin; several are joined in order. Default: Containerfile, else Dockerfile, else dockerfile, of the context.
    */
   readonly file?: string | readonly string[];
   /** The Containerfile's text instead of a file; with "-" among the files, instead of stdin. */

@@ -1,5 +1,11 @@
 import { join } from "node:path";
-import type { BuildEngine, BuildPlan, ImageTimes, ParsedContainerfile } from "../builder/index.js";
+import type {
+  BuildEngine,
+  BuildPlan,
+  ContainerfileText,
+  ImageTimes,
+  ParsedContainerfile,
+} from "../builder/index.js";
 import {
   EPOCH_ARG,
   imageTimes,
@@ -28,6 +34,7 @@ import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
 import { warnOfFindings } from "./build-warnings.js";
 import { containerfileLocation, filesOf, ignorePlaces } from "./context.js";
+import type { BuildSource } from "./context-source.js";
 import { ignoredPaths } from "./ignored.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
@@ -43,16 +50,21 @@ import { hasSingleId } from "./workshop.js";
 export class NeedsPrivileges extends Error {}
 
 /** Builds an image. In a process without privileges it throws NeedsPrivileges at the first step that is not cached. */
-export async function build(workshop: Workshop, options: BuildOptions): Promise<BuildResult> {
-  const signal = options.signal ?? new AbortController().signal;
-  const names = (options.tags ?? []).map((tag) => taggable(tag));
+export async function build(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
+  const signal = given.signal ?? new AbortController().signal;
+  const names = (given.tags ?? []).map((tag) => taggable(tag));
+  const read = await withStdin(given);
+  await using fetched = read.context === undefined ? undefined : await openSource(workshop, read);
+  const options = fetched?.options ?? read;
   const buildArgs = buildArgsOf(options);
   const times = timesOf(options, buildArgs);
   const contexts = namedContexts(workshop, options);
-  const source = readContainerfile(containerfileLocation(await withStdin(options)));
+  const source: ContainerfileText = fetched?.source ?? readContainerfile(containerfileLocation(options));
   const { plan, parsed } = await planOf(workshop, source, options, { buildArgs, contexts });
   const places = ignorePlaces(options, source.path);
-  const context = lazyContext(workshop, places, options.onEvent);
+  const context = lazyContext(workshop, places, options.onEvent, {
+    useIgnoreFile: fetched === undefined || options.ignoreFile !== undefined,
+  });
   await using leases = openLeases(workshop.store);
   try {
     const engine = engineOf(workshop, plan, options, {
@@ -90,10 +102,18 @@ export async function build(workshop: Workshop, options: BuildOptions): Promise<
   }
 }
 
+/** Loaded when first needed: most contexts are directories. */
+async function openSource(workshop: Workshop, options: BuildOptions): Promise<BuildSource> {
+  const { openBuildSource } = await import("./context-source.js");
+  return openBuildSource(workshop, options);
+}
+
 /** With the Containerfile's text when it comes from stdin, which can be read only once. */
 export async function withStdin(options: BuildOptions): Promise<BuildOptions> {
   const dashes = filesOf(options).filter((file) => file === "-").length;
   if (dashes === 0 || options.containerfile !== undefined) return options;
+  if (options.context === "-")
+    throw new CooperError("usage", "stdin cannot be both the Containerfile and the build context");
   if (dashes > 1) throw new CooperError("usage", "stdin can be only one of the Containerfiles");
   const { text } = sourceText("stdin", await readStdin(options.signal));
   return { ...options, containerfile: text };

@@ -11,7 +11,7 @@ import { cleanPath, ROOT, textOf, walkTree } from "../fs/index.js";
 /** Where the options say that the Containerfile is. */
 export function containerfileLocation(options: ContextOptions): ContainerfileLocation {
   return {
-    contextDir: resolve(options.contextDir),
+    contextDir: resolve(options.contextDir ?? "."),
     files: filesOf(options),
     ...(options.containerfile === undefined ? {} : { text: options.containerfile }),
   };
@@ -25,7 +25,7 @@ export function filesOf({ file = [] }: Pick<ContextOptions, "file">): readonly s
 /** Where to look for an ignore file. `containerfile`: absolute path of the Containerfile, when it is in a file. */
 export function ignorePlaces(options: ContextOptions, containerfile: string | undefined): IgnoreFilePlaces {
   return {
-    contextDir: resolve(options.contextDir),
+    contextDir: resolve(options.contextDir ?? "."),
     ...(containerfile === undefined ? {} : { containerfile }),
     ...(options.ignoreFile === undefined ? {} : { ignoreFile: resolve(options.ignoreFile) }),
   };
@@ -86,7 +86,7 @@ export async function explainPaths(
 /** Without extended attributes and digests, which nobody asks for here. */
 function openFor(options: ContextOptions, ignore: IgnoreFile | undefined): BuildContext {
   return openContext({
-    dir: resolve(options.contextDir),
+    dir: resolve(options.contextDir ?? "."),
     ignore: ignore?.lines ?? [],
     xattrs: () => new Map(),
     now: Date.now,

@@ -16,16 +16,17 @@ export interface LazyContext {
   readonly close: () => void;
 }
 
-/** A context directory with its ignore file; warnings go to `onEvent`. */
+/** A context directory, with its ignore file or without; warnings go to `onEvent`. */
 export function lazyContext(
   workshop: Workshop,
   places: IgnoreFilePlaces,
   onEvent: EventListener | undefined,
+  { useIgnoreFile = true }: { readonly useIgnoreFile?: boolean } = {},
 ): LazyContext {
   let context: BuildContext | undefined;
   let ignore: IgnoreFile | undefined;
   const open = (): BuildContext => {
-    ignore = ignoreFileIn(places, onEvent);
+    if (useIgnoreFile) ignore = ignoreFileIn(places, onEvent);
     return openContext({
       dir: places.contextDir,
       ignore: ignore?.lines ?? [],

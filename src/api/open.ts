@@ -4,6 +4,7 @@ import type { CooperEvent } from "../events.js";
 import { NeedsPrivileges, withStdin } from "./build.js";
 import { localCooper } from "./local.js";
 import type { RemoteCall } from "./remote.js";
+import type { Workshop } from "./workshop.js";
 import { defaultRoot, openWorkshop } from "./workshop.js";
 
 /**
@@ -15,7 +16,7 @@ export function openCooper(options: OpenOptions = {}): Promise<Cooper> {
   const root = resolve(options.root ?? defaultRoot(process.env));
   const workshop = openWorkshop(root);
   const local = localCooper(workshop);
-  return Promise.resolve(workshop.privileged ? local : rootless(local));
+  return Promise.resolve(workshop.privileged ? local : rootless(local, workshop));
 }
 
 /** Loaded when first needed: a cached build starts no process. */
@@ -24,13 +25,14 @@ async function callEngine(call: RemoteCall): Promise<unknown> {
   return remote.callEngine(call);
 }
 
-function rootless(local: Cooper): Cooper {
+function rootless(local: Cooper, workshop: Workshop): Cooper {
   const { root } = local;
   const remote = (method: string, ...args: readonly unknown[]): Promise<unknown> =>
     callEngine({ root, method, ...detach(args) });
   return {
     ...local,
-    build: (options) => rootlessBuild(local, options),
+    build: (options) =>
+      options.context === undefined ? rootlessBuild(local, options) : fetchingBuild(workshop, options),
     push: (nameOrId, destination, options) =>
       remote("push", nameOrId, destination, options ?? {}) as ReturnType<Cooper["push"]>,
     remove: (namesOrIds, options) =>
@@ -81,6 +83,22 @@ async function rootlessBuild(local: Cooper, given: BuildOptions): Promise<BuildR
     method: "build",
     ...detach([withEnvironment(again)]),
   })) as BuildResult;
+}
+
+/** A context that must be fetched is fetched once, by the engine; it shares our stdin, but no stream of the caller's. */
+async function fetchingBuild(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
+  const options = await withStdin(given);
+  const { context, signal } = options;
+  const call = (own: Partial<BuildOptions>): Promise<unknown> =>
+    callEngine({
+      root: workshop.root,
+      method: "build",
+      ...detach([withEnvironment({ ...options, ...own })]),
+    });
+  if (context === undefined || typeof context === "string") return (await call({})) as BuildResult;
+  const { spoolContext } = await import("./context-source.js");
+  await using file = await spoolContext(workshop, context, signal);
+  return (await call({ context: file.path })) as BuildResult;
 }
 
 /** Build args that are taken from the environment, taken now: the same in every process, but said once. */

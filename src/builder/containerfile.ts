@@ -28,7 +28,7 @@ export interface ContainerfileText extends SourceText {
 }
 
 /** What is looked for in the context, in this order. Source: podman, then BuildKit. */
-const DEFAULT_NAMES = ["Containerfile", "Dockerfile", "dockerfile"];
+export const DEFAULT_NAMES = ["Containerfile", "Dockerfile", "dockerfile"];
 
 /** Reads the Containerfile: the given ones, else the first default name of the context. Throws `not-found`, `unsupported`, `io`. */
 export function readContainerfile({ contextDir, files, text }: ContainerfileLocation): ContainerfileText {

@@ -22,8 +22,6 @@ export interface HttpRoom {
   readonly retries: number;
   /** Bytes. */
   readonly maxSize: number;
-  /** Told before a wait. */
-  readonly notice: (message: string) => void;
   /** A path for a new file of ours. */
   readonly newFile: () => string;
 }
@@ -266,7 +264,7 @@ async function waitOrGiveUp(
   }
   const { retryBaseMs, retryCapMs } = room.timings;
   const ms = Math.min(retryCapMs, error.retryAfterMs ?? Math.random() * retryBaseMs * 2 ** (failures - 1));
-  room.notice(
+  options.notice?.(
     `${shownUrl(url)}: ${error.message}; try ${failures + 1} of ${room.retries + 1} in ${(ms / 1000).toFixed(1)} s`,
   );
   try {

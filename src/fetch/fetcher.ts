@@ -17,8 +17,6 @@ export interface FetcherOptions {
   /** An existing private directory for files that live as long as the Fetcher, on the same file system if possible. */
   readonly scratchDir: () => string;
   readonly env: Readonly<Record<string, string | undefined>>;
-  /** Told before a request is tried again. */
-  readonly notice?: (message: string) => void;
   /** Further tries after the first; default 3. */
   readonly retries?: number;
   /** Largest body that is accepted, bytes; default 64 GiB. */
@@ -45,7 +43,6 @@ export function openFetcher(options: FetcherOptions): Fetcher {
     timings,
     retries: options.retries ?? 3,
     maxSize: options.maxSize ?? MAX_SIZE,
-    notice: options.notice ?? (() => undefined),
     newFile: scratch.newFile,
   };
   const git: GitRoom = { env, idleMs: timings.gitIdleMs, scratchDir: scratch.dir };

@@ -48,6 +48,9 @@ const SAFE: GitConfig = [
   ["http.lowSpeedTime", "60"],
 ];
 
+/** No question is asked, and a dead connection is noticed. */
+const QUIET_SSH = "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=30";
+
 /**
  * Runs the host's git to its end. Its environment is ours without `GIT_*` but for a few, it reads no configuration but
  * what it is given here, asks nobody anything, speaks http, https, git and ssh only, and writes with umask 022. On abort,
@@ -120,7 +123,7 @@ function gitEnvironment(
     [`GIT_CONFIG_VALUE_${i}`, value],
   ]);
   return {
-    GIT_SSH_COMMAND: "ssh -o BatchMode=yes -o ConnectTimeout=20 -o ServerAliveInterval=30",
+    ...(env["GIT_SSH"] ? {} : { GIT_SSH_COMMAND: QUIET_SSH }),
     ...Object.fromEntries(ours),
     ...Object.fromEntries(numbered),
     GIT_CONFIG_COUNT: String(all.length),

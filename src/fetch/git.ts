@@ -202,8 +202,9 @@ function gitFailure(doing: string, { status, stderr }: GitResult): CooperError {
     (line) => /^(?:fatal|error):/.test(line) && !/Could not read from remote/.test(line),
   );
   const line = fatal ?? lines.find((text) => text !== "" && !/^(?:remote|Cloning|Submodule)/.test(text));
+  const rest = line?.endsWith(":") === true ? ` ${lines[lines.indexOf(line) + 1] ?? ""}` : "";
   const reason = line?.replace(/^(?:fatal|error):\s*/, "") ?? `git ended with status ${status}`;
-  const message = `${doing}: ${reason}`;
+  const message = `${doing}: ${reason}${rest}`;
   if (WANTS_LOGIN.test(stderr))
     return new CooperError("auth", message, {
       hint: "put user and password into the URL, or set up a credential helper or an ssh key that needs no question",

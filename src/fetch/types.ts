@@ -2,6 +2,8 @@ import type { Digest } from "../image/index.js";
 
 export interface FetchOptions {
   readonly signal?: AbortSignal;
+  /** Told before a request is tried again. */
+  readonly notice?: (message: string) => void;
 }
 
 export interface DownloadOptions extends FetchOptions {

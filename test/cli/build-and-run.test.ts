@@ -56,6 +56,15 @@ describe("build", () => {
     });
   });
 
+  test.each(["-", "https://host/x.git#main:sub", "git@host:x.git", "ssh://host/x", "http://host/ctx.tar"])(
+    "the context %s is left to the engine",
+    async (context) => {
+      const [options] = await argumentsOf("build", "build", context);
+      expect(options).toMatchObject({ context });
+      expect(options).not.toHaveProperty("contextDir");
+    },
+  );
+
   test("without flags nothing is said that the engine decides", async () => {
     const [options] = await argumentsOf("build", "build", ".");
     expect(Object.keys(options as object).toSorted()).toEqual(["contextDir", "onEvent", "signal"]);
@@ -195,8 +204,6 @@ describe("build", () => {
     ["build --build-context =x .", "has no name before the ="],
     ["build --creds me .", "--creds needs USER:PASSWORD"],
     ["build -f x", "no context directory given"],
-    ["build https://host/x.git", "not a directory is not supported yet"],
-    ["build -", "not a directory is not supported yet"],
     ["build a b", '"cooper build" takes at most 1 argument, 2 given'],
     ["build --flie x .", "did you mean --file?"],
   ])("%s is refused before anything is opened", async (line, message) => {

@@ -87,7 +87,7 @@ const flags = {
 } as const satisfies FlagTable;
 
 export const build = command({
-  usage: "[options] CONTEXT",
+  usage: "[options] CONTEXT | URL | -",
   flags,
   operands: { min: 0, max: 1 },
   unsupported:
@@ -142,7 +142,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
   const { "build-arg": buildArgs, jobs } = given;
   return {
     ...transferOptions(given),
-    contextDir: contextOf(operands, given, world),
+    ...contextOf(operands, given, world),
     ...fileOption(given.file),
     ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),
     ...(given.target === undefined ? {} : { target: given.target }),
@@ -209,7 +209,14 @@ function refuseFixed(given: Given): void {
   }
 }
 
-function contextOf(operands: readonly string[], given: Given, world: World): string {
+/** What is fetched and not read where it is: stdin, URLs, and git's `user@host:path`. */
+const ELSEWHERE = /^(?:-$|[a-z][a-z0-9+.-]*:\/\/|[\w-]+@[A-Za-z0-9.-]+:)/;
+
+function contextOf(
+  operands: readonly string[],
+  given: Given,
+  world: World,
+): Pick<BuildOptions, "contextDir" | "context"> {
   const [context] = operands;
   if (given.file.includes("-") && world.stdin.isTerminal) {
     throw usage("--file -: cannot read a Containerfile from the terminal; redirect stdin");
@@ -217,13 +224,10 @@ function contextOf(operands: readonly string[], given: Given, world: World): str
   if (context === undefined && given.file.length > 0) {
     throw usage("no context directory given; for the current one: cooper build -f FILE .");
   }
-  if (context === "-" || (context !== undefined && /^(?:[a-z][a-z0-9+]*:\/\/|git@)/.test(context))) {
-    throw new CooperError(
-      "unsupported",
-      `a context that is not a directory is not supported yet: ${context}`,
-    );
-  }
-  return resolve(world.cwd, context ?? ".");
+  if (context === "-" && world.stdin.isTerminal)
+    throw usage("cannot read a build context from the terminal; redirect stdin, or give a directory");
+  if (context !== undefined && ELSEWHERE.test(context)) return { context };
+  return { contextDir: resolve(world.cwd, context ?? ".") };
 }
 
 /** Paths are taken from the command's own directory, whatever the process's. */
