@@ -1,5 +1,8 @@
 import { createHash } from "node:crypto";
+import { once } from "node:events";
 import { readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
+import { createServer } from "node:http";
+import type { AddressInfo } from "node:net";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { Digest } from "../../src/image/index.js";
@@ -160,10 +163,20 @@ describe("download", () => {
   });
 
   test("a proxy of the environment is used", async () => {
-    await using proxy = await startServer((request, response) => response.end(`for ${request.url}`));
-    await using room = openFetchRoom({ env: { http_proxy: proxy.url } });
+    const asked: (string | undefined)[] = [];
+    const proxy = createServer().on("connect", (request, socket) => {
+      asked.push(request.url);
+      socket.write("HTTP/1.1 200 OK\r\n\r\n");
+      socket.on("data", () => socket.end("HTTP/1.1 200 OK\r\ncontent-length: 7\r\n\r\nproxied"));
+    });
+    proxy.listen(0, "127.0.0.1");
+    await once(proxy, "listening");
+    const address = `http://127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+    await using room = openFetchRoom({ env: { http_proxy: address } });
     const got = await room.fetcher.download("http://files.example.com/x");
-    expect(readFileSync(got.path, "utf8")).toContain("files.example.com/x");
+    expect(readFileSync(got.path, "utf8")).toBe("proxied");
+    expect(asked).toEqual(["files.example.com:80"]);
+    proxy.close();
   });
 });
 

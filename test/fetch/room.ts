@@ -32,7 +32,7 @@ export function openFetchRoom(options: Partial<FetcherOptions> = {}): FetchRoom 
       cacheDir,
       scratchDir: () => scratchDir,
       env: { PATH: process.env["PATH"], HOME: dir },
-      timings: { retryBaseMs: 1, retryCapMs: 5, idleMs: 300 },
+      timings: { retryBaseMs: 1, retryCapMs: 5, connectMs: 1000, idleMs: 300 },
       ...options,
       ...more,
     });

@@ -28,6 +28,8 @@ export interface TestRepository {
   git(...args: readonly string[]): string;
   /** Writes files (`link:` before a text: a symbolic link) and commits all; returns the commit. */
   commit(files: Readonly<Record<string, string>>): string;
+  /** Adds and commits another repository as a submodule that is to be had at `url`. */
+  submodule(path: string, from: TestRepository, url: string): void;
 }
 
 /** Real git over http on loopback, by `git http-backend`. */
@@ -117,9 +119,15 @@ function makeRepository(dir: string): TestRepository {
       stdio: ["ignore", "pipe", "pipe"],
     }).trim();
   git("init", "--quiet", "--initial-branch=main");
-  return {
+  const repository: TestRepository = {
     dir,
     git,
+    submodule(path, from, url) {
+      // From its directory: this process is the server, and waits for git.
+      git("submodule", "--quiet", "add", from.dir, path);
+      git("config", "--file", ".gitmodules", `submodule.${path}.url`, url);
+      repository.commit({});
+    },
     commit(files) {
       for (const [name, text] of Object.entries(files)) {
         const path = join(dir, name);
@@ -133,4 +141,5 @@ function makeRepository(dir: string): TestRepository {
       return git("rev-parse", "HEAD");
     },
   };
+  return repository;
 }
