@@ -62,9 +62,8 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
   const source: ContainerfileText = fetched?.source ?? readContainerfile(containerfileLocation(options));
   const { plan, parsed } = await planOf(workshop, source, options, { buildArgs, contexts });
   const places = ignorePlaces(options, source.path);
-  const context = lazyContext(workshop, places, options.onEvent, {
-    useIgnoreFile: fetched === undefined || options.ignoreFile !== undefined,
-  });
+  const useIgnoreFile = fetched === undefined || options.ignoreFile !== undefined;
+  const context = lazyContext(workshop, places, options.onEvent, { useIgnoreFile });
   await using leases = openLeases(workshop.store);
   try {
     const engine = engineOf(workshop, plan, options, {
@@ -75,7 +74,8 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
       times,
     });
     const { baseImage, emit } = engine;
-    await warnOfFindings({ parsed, plan, baseImage, emit, ignores: ignoredPaths(places) });
+    const ignores = useIgnoreFile ? ignoredPaths(places) : () => false;
+    await warnOfFindings({ parsed, plan, baseImage, emit, ignores });
     const { image, steps } = await explained(
       runPlan({
         plan,
