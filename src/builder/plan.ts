@@ -170,7 +170,8 @@ function linkStages(scene: Scene): readonly Link[] {
     const replaced = name === undefined ? undefined : contextOrigin(name, scene, platform, from.span);
     const named = replaced ?? baseOf(index, scene, at, globalArgs, platform);
     const origins = new Map<Instruction, Origin>();
-    const instructions = replaced ? [] : [...own];
+    const handed = named.kind === "stage" ? triggersOf(links[named.stage]) : [];
+    const instructions = replaced ? [] : [...handed, ...own];
     if (named.kind === "context") {
       const copy = copyOfContext(named);
       origins.set(copy, named);
@@ -188,6 +189,13 @@ function linkStages(scene: Scene): readonly Link[] {
     links.push({ base, platform, instructions, origins, knownBefore });
   }
   return links;
+}
+
+/** A stage of the file triggers what its ONBUILDs say in those that are built FROM it, too. */
+function triggersOf(link: Link | undefined): readonly PlannedInstruction[] {
+  return (link?.instructions ?? []).flatMap(({ instruction, at }) =>
+    instruction.kind === "ONBUILD" ? [{ instruction: instruction.instruction, at }] : [],
+  );
 }
 
 /** What is known at the FROM of a stage, from the stages that it is built on. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { ProcessConfig } from "../../src/image/index.js";
-import { openLab } from "../support/lab.js";
+import { BUSYBOX_BASE, openLab } from "../support/lab.js";
 
 async function configOf(body: string): Promise<ProcessConfig> {
   await using lab = await openLab();
@@ -84,4 +84,10 @@ test("the history tells instructions with their variables filled in", async () =
     "USER u1",
     "MAINTAINER me $A",
   ]);
+});
+
+test("the history of a RUN with a heredoc ends with its delimiter", async () => {
+  await using lab = await openLab();
+  const { result } = await lab.build(`${BUSYBOX_BASE}RUN cat <<E\n$HOME\nE\n`);
+  expect(result.config.history.at(-1)?.created_by).toBe("RUN /bin/sh -c cat <<E\n$HOME\nE");
 });

@@ -102,6 +102,16 @@ B
     expect(result.config.config.OnBuild).toBeUndefined();
   });
 
+  test("a stage of the same file triggers in those that are built FROM it", async () => {
+    await using lab = await openLab();
+    const file =
+      "FROM scratch AS a\nONBUILD ENV A=1\nONBUILD COPY <<E /e\nhi\nE\nFROM a AS b\nFROM b\nENV B=1\n";
+    const built = await lab.build(file);
+    expect(built.result.config.config.Env?.slice(1)).toEqual(["A=1", "B=1"]);
+    expect(built.result.config.config.OnBuild).toBeUndefined();
+    expect(readFileSync(join(await lab.extract(built, file), "e"), "utf8")).toBe("hi\n");
+  });
+
   test("an ARG that only a trigger declares is declared", async () => {
     await using lab = await openLab();
     await lab.build("FROM scratch\nONBUILD ARG T=d\nONBUILD ENV X=$T\n", { tags: ["parent"] });

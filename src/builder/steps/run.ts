@@ -19,6 +19,8 @@ const SCRIPT_PATH = "/run/cooper-script";
 /** A RUN as a process: what is executed, and the script file it needs, if any. */
 interface RunProcess {
   readonly argv: readonly string[];
+  /** What the history calls it, when that is not `argv`. */
+  readonly told?: string;
   readonly script?: string;
 }
 
@@ -54,13 +56,8 @@ function processOf(instruction: RunInstruction, state: StageState): RunProcess {
       ? { argv: [SCRIPT_PATH], script: first.body }
       : { argv: [...shell, first.body] };
   }
-  return {
-    argv: [
-      ...shell,
-      `${withBodies(command.text, heredocs)}
-`,
-    ],
-  };
+  const text = withBodies(command.text, heredocs);
+  return { argv: [...shell, `${text}\n`], told: [...shell, text].join(" ") };
 }
 
 function networkOf(flags: readonly Flag[]): "host" | "none" {
@@ -93,7 +90,7 @@ function createdBy(
 ): string {
   const given = args.length === 0 ? "" : `|${args.length} ${args.map(([k, v]) => `${k}=${v}`).join(" ")} `;
   const shell = shellOf(state.config.config);
-  const text = process.argv.join(" ");
+  const text = process.told ?? process.argv.join(" ");
   return `RUN ${given}${process.script === undefined ? text : `${shell.join(" ")} ${process.script}`}`;
 }
 
