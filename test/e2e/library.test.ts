@@ -3,7 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
-import { writeBusyboxRootfs } from "../support/base-image.js";
+import { writeBusyboxRootfs } from "../support/busybox-rootfs.js";
 import { describeWith } from "../support/packages.js";
 import { openPeers, type Peers } from "../support/peers.js";
 import { startRegistry } from "../support/registry.js";

@@ -1,6 +1,9 @@
 import { execFileSync } from "node:child_process";
-import { accessSync, constants, readFileSync } from "node:fs";
+import { existsSync, readFileSync } from "node:fs";
 import { describe, test } from "vitest";
+import { programPath } from "./programs.js";
+
+export { programPath } from "./programs.js";
 
 /**
  * What a test needs from the machine: a program (a key of packages.json), or one of
@@ -12,18 +15,6 @@ export type Need = string;
 const packages: Readonly<Record<string, string>> = JSON.parse(
   readFileSync(new URL("packages.json", import.meta.url), "utf8"),
 ) as Record<string, string>;
-
-// /usr/sbin is not on an ordinary user's PATH, and some of the programs live there.
-const directories = [...(process.env["PATH"] ?? "").split(":"), "/usr/sbin", "/sbin"];
-
-function isExecutable(path: string): boolean {
-  try {
-    accessSync(path, constants.X_OK);
-    return true;
-  } catch {
-    return false;
-  }
-}
 
 function succeeds(command: string, args: readonly string[]): boolean {
   try {
@@ -40,13 +31,8 @@ const conditions: Readonly<Record<string, { readonly met: () => boolean; readonl
     met: () => succeeds("unshare", ["--mount", "sh", "-c", "mount -t tmpfs none /mnt"]),
     wanted: "the right to mount (CAP_SYS_ADMIN)",
   },
-  apt: { met: () => isExecutable("/usr/bin/apt-get"), wanted: "a Debian machine with apt sources" },
+  apt: { met: () => existsSync("/usr/bin/apt-get"), wanted: "a Debian machine with apt sources" },
 };
-
-/** Where a program is, or undefined. */
-export function programPath(name: string): string | undefined {
-  return directories.map((directory) => `${directory}/${name}`).find(isExecutable);
-}
 
 /** The needs that this machine does not meet, each as a phrase a reader can act on; [] when all are met. */
 export function unmet(needs: readonly Need[]): readonly string[] {

@@ -3,7 +3,7 @@ import { execFileSync } from "node:child_process";
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { programPath } from "./packages.js";
+import { programPath } from "./programs.js";
 
 export interface PeerResult {
   readonly status: number;
@@ -43,12 +43,15 @@ export interface Peers {
 const WITHOUT_HYBRID_CGROUPS =
   'if mountpoint -q /sys/fs/cgroup/unified; then umount /sys/fs/cgroup/unified; fi; exec "$@"';
 
-/** Opens the peers with an empty storage. Whoever opens calls `close`. */
-export function openPeers(): Peers {
+/**
+ * Opens the peers with an empty storage. Whoever opens calls `close`. `searchRegistries`: where they look for names without
+ * a host, nowhere unless told.
+ */
+export function openPeers(options: { readonly searchRegistries?: readonly string[] } = {}): Peers {
   const dir = mkdtempSync(join(tmpdir(), "cooper-peers-"));
   const env = {
     ...process.env,
-    ...writeConfiguration(dir),
+    ...writeConfiguration(dir, options.searchRegistries ?? []),
     NO_PROXY: "127.0.0.1,localhost",
     no_proxy: "127.0.0.1,localhost",
   };
@@ -92,7 +95,10 @@ export function openPeers(): Peers {
 }
 
 /** Writes the configuration that keeps the tools inside `dir`; returns the environment that names it. */
-function writeConfiguration(dir: string): Readonly<Record<string, string>> {
+function writeConfiguration(
+  dir: string,
+  searchRegistries: readonly string[],
+): Readonly<Record<string, string>> {
   for (const part of ["store", "run", "tmp"]) mkdirSync(join(dir, part), { mode: 0o700 });
   const write = (name: string, text: string): string => {
     writeFileSync(join(dir, name), text);
@@ -103,7 +109,10 @@ function writeConfiguration(dir: string): Readonly<Record<string, string>> {
       "storage.conf",
       `[storage]\ndriver = "${storageDriver(dir)}"\ngraphroot = "${dir}/store"\nrunroot = "${dir}/run"\n`,
     ),
-    CONTAINERS_REGISTRIES_CONF: write("registries.conf", "unqualified-search-registries = []\n"),
+    CONTAINERS_REGISTRIES_CONF: write(
+      "registries.conf",
+      `unqualified-search-registries = ${JSON.stringify(searchRegistries)}\n`,
+    ),
     CONTAINERS_CONF: write(
       "containers.conf",
       `[containers]
