@@ -59,7 +59,8 @@ export async function buildahBuilder(peers: Peers): Promise<Builder> {
       const built = await peers.buildah([...args, ...buildArguments(request)], { mayFail: true });
       if (built.status !== 0) return { kind: "rejected", message: lastWord(built.stderr) };
       mkdirSync(request.dest, { recursive: true });
-      const pushed = await peers.buildah(["push", "--quiet", name, `oci:${request.dest}`], { mayFail: true });
+      // OCI's config has no place for HEALTHCHECK, ONBUILD and SHELL: Docker's has, and `dir:` keeps it.
+      const pushed = await peers.buildah(["push", "--quiet", name, `dir:${request.dest}`], { mayFail: true });
       if (pushed.status !== 0) return { kind: "broken", message: lastWord(pushed.stderr) };
       return { kind: "built", layout: request.dest };
     },
@@ -100,7 +101,8 @@ export function buildkitBuilder(docker: Docker, dir: string): Builder {
       if (built.status !== 0) return { kind: "rejected", message: lastWord(built.stderr) };
       names.push(name);
       const archive = `${request.dest}.tar`;
-      await docker.run(["save", "--output", archive, name]);
+      const saved = await docker.run(["save", "--output", archive, name], { mayFail: true });
+      if (saved.status !== 0) return { kind: "broken", message: lastWord(saved.stderr) };
       mkdirSync(request.dest, { recursive: true });
       await execute("tar", ["-xf", archive, "-C", request.dest]);
       rmSync(archive);

@@ -1,4 +1,5 @@
-// Reads an image out of a directory: an OCI image layout, or the unpacked archive of `docker save`.
+// Reads an image out of a directory: an OCI image layout, the unpacked archive of `docker save`, or what the
+// containers tools call `dir:`, a manifest and its blobs side by side.
 import { createHash } from "node:crypto";
 import { createReadStream, existsSync, readFileSync } from "node:fs";
 import { join } from "node:path";
@@ -14,6 +15,17 @@ interface ImageFiles {
   readonly config: { readonly config?: object; readonly rootfs: { readonly diff_ids: readonly string[] } };
   /** Paths of the layers' blobs, base first. */
   readonly layers: readonly string[];
+}
+
+interface Manifest {
+  readonly config: { readonly digest: string };
+  readonly layers: readonly { readonly digest: string }[];
+}
+
+/** An image in the archive of `docker save`: paths in it. */
+interface SavedImage {
+  readonly Config: string;
+  readonly Layers: readonly string[];
 }
 
 /** Layers that were read, by DiffId: every image of a run stands on the same few bases. */
@@ -64,20 +76,22 @@ function changes(
 function imageFiles(dir: string): ImageFiles {
   const json = (path: string): never => JSON.parse(readFileSync(join(dir, path), "utf8")) as never;
   const blob = (digest: string): string => `blobs/${digest.replace(":", "/")}`;
-  if (existsSync(join(dir, "manifest.json"))) {
-    const [image] = json("manifest.json") as readonly { Config: string; Layers: readonly string[] }[];
-    if (image === undefined) throw new Error(`${dir}: manifest.json names no image`);
-    return { config: json(image.Config), layers: image.Layers.map((path) => join(dir, path)) };
+  if (!existsSync(join(dir, "manifest.json"))) {
+    const index: { manifests: readonly { digest: string }[] } = json("index.json");
+    const [descriptor] = index.manifests;
+    if (descriptor === undefined) throw new Error(`${dir}: index.json names no image`);
+    return filesOf(json(blob(descriptor.digest)), blob);
   }
-  const [descriptor] = (json("index.json") as { manifests: readonly { digest: string }[] }).manifests;
-  if (descriptor === undefined) throw new Error(`${dir}: index.json names no image`);
-  const manifest: { config: { digest: string }; layers: readonly { digest: string }[] } = json(
-    blob(descriptor.digest),
-  );
-  return {
-    config: json(blob(manifest.config.digest)),
-    layers: manifest.layers.map(({ digest }) => join(dir, blob(digest))),
-  };
+  const found = json("manifest.json") as Manifest | readonly SavedImage[];
+  if ("config" in found) return filesOf(found, (digest) => digest.replace("sha256:", ""));
+  const [image] = found;
+  if (image === undefined) throw new Error(`${dir}: manifest.json names no image`);
+  return { config: json(image.Config), layers: image.Layers.map((path) => join(dir, path)) };
+
+  function filesOf(manifest: Manifest, pathOf: (digest: string) => string): ImageFiles {
+    const layers = manifest.layers.map(({ digest }) => join(dir, pathOf(digest)));
+    return { config: json(pathOf(manifest.config.digest)), layers };
+  }
 }
 
 async function readLayer(path: string, diffId: string): Promise<readonly TarEntry[]> {

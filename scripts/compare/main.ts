@@ -1,5 +1,5 @@
 // The command line of `npm run compare`.
-import { existsSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join, resolve } from "node:path";
 import { pathToFileURL } from "node:url";
@@ -229,6 +229,7 @@ async function recordCases(
     const buildkit = builders.find(({ name }) => name === "buildkit");
     if (buildkit === undefined) throw new Error("there is no BuildKit to record");
     await buildkit.load(BASE_NAME, bench.archive);
+    writeFileSync(join(fixtures, "buildkit.json"), `${JSON.stringify({ recordedWith: buildkit.title })}\n`);
     for (const one of chosenCases(call, fixtures)) {
       const home = layOut(bench, one);
       const seen = await buildCase(bench, one, home, buildkit);

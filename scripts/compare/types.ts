@@ -22,7 +22,7 @@ export interface BuildRequest {
   readonly buildArgs?: Readonly<Record<string, string>>;
   /** Keeps the image under this name, for a later `FROM`. */
   readonly tag?: string;
-  /** Where the image is written: an OCI layout or what `docker save` holds, unpacked. */
+  /** Where the image is written, in one of the forms that layout.ts reads. */
   readonly dest: string;
 }
 
