@@ -23,7 +23,7 @@ const impliedDirectory: TarEntry = {
   uid: 0,
   gid: 0,
   size: 0,
-  time: "",
+  time: 0,
   link: "",
   device: "0:0",
   xattrs: new Map(),
@@ -119,7 +119,7 @@ function nodeFacts(entry: TarEntry, links: readonly string[], times: boolean): A
     ...Object.fromEntries(
       [...entry.xattrs].map(([name, value]) => [`xattr ${printable(name)}`, value.toString("hex")]),
     ),
-    ...(times && entry.time !== "" ? { time: entry.time } : {}),
+    ...(times ? { time: String(entry.time) } : {}),
   };
 }
 

@@ -11,8 +11,8 @@ export interface TarEntry {
   readonly uid: number;
   readonly gid: number;
   readonly size: number;
-  /** Seconds since 1970, as written. */
-  readonly time: string;
+  /** Whole seconds since 1970: some tools write no more. */
+  readonly time: number;
   readonly link: string;
   readonly device: string;
   readonly xattrs: ReadonlyMap<string, Buffer>;
@@ -62,7 +62,7 @@ function facts(
     mode: number(header, 100, 8) & 0o7777,
     uid: Number(said("uid") ?? number(header, 108, 8)),
     gid: Number(said("gid") ?? number(header, 116, 8)),
-    time: said("mtime") ?? String(number(header, 136, 12)),
+    time: Math.floor(Number(said("mtime") ?? number(header, 136, 12))),
     link: said("linkpath") ?? text(header, 157, 100),
     device: `${number(header, 329, 8)}:${number(header, 337, 8)}`,
     xattrs: new Map(
