@@ -52,7 +52,7 @@ describeWith(["root", "mounts", "busybox", "setfattr", "xz", "bzip2", "zstd"], "
           results.set(one.name, await buildCase(bench, one, homes.get(one.name) as string, builder));
       }),
     );
-  }, 10 * MINUTES);
+  }, 20 * MINUTES);
 
   afterAll(async () => {
     for (const builder of builders) await builder.close();
