@@ -40,3 +40,24 @@ export { rules as lintRules } from "./lint/index.js";
 export type { Rule as LintRule } from "./lint/index.js";
 export { renderDiagnostic } from "./source.js";
 export type { Diagnostic, Edit, Severity, SourceText, Span } from "./source.js";
+export {
+  expandText as expand,
+  expandTextWords as expandWords,
+  parseText as parse,
+  print,
+} from "./parser/index.js";
+export type {
+  Analysis,
+  Comment,
+  Containerfile,
+  Directive,
+  ExpandTextOptions,
+  Flag,
+  Heredoc,
+  Instruction,
+  InvalidInstruction,
+  ParseTextOptions,
+  PartialContainerfile,
+  Variables,
+  Word,
+} from "./parser/index.js";

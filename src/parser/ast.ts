@@ -32,6 +32,7 @@ export interface Flag {
 export interface Heredoc {
   /** The delimiter, quotes removed: the file's name in COPY and ADD. */
   readonly name: string;
+  /** Lines end in `\n`, also in a file whose lines end in CRLF. */
   readonly body: string;
   /** False when the delimiter was quoted. */
   readonly expand: boolean;
@@ -86,6 +87,7 @@ export interface PairsInstruction extends Base {
 }
 export interface ArgInstruction extends Base {
   readonly kind: "ARG";
+  /** A name is what stands there: quotes and variables in it are nothing special. */
   readonly args: readonly { readonly name: string; readonly default?: Word; readonly span: Span }[];
 }
 /** One raw string that the builder expands. */

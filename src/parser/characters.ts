@@ -6,17 +6,24 @@ export function isBlank(code: number): boolean {
   return code === 32 || code === 9 || code === 11 || code === 12 || code === 13;
 }
 
-/** The first offset in `[from, end)` that holds no blank, else `end`. */
+/** A blank of Unicode, no-break spaces among them: these surround instructions and end the words of ENV, LABEL and ARG. */
+export function isSpace(code: number): boolean {
+  if (code < 0x80) return isBlank(code);
+  if (code === 0x85 || code === 0xa0 || code === 0x1680) return true;
+  return (code >= 0x2000 && code <= 0x200a) || [0x2028, 0x2029, 0x202f, 0x205f, 0x3000].includes(code);
+}
+
+/** The first offset in `[from, end)` that holds no space, else `end`. */
 export function skipBlanks(text: string, from: number, end: number): number {
   let at = from;
-  while (at < end && isBlank(text.charCodeAt(at))) at++;
+  while (at < end && isSpace(text.charCodeAt(at))) at++;
   return at;
 }
 
-/** The end of `[from, end)` without its trailing blanks. */
+/** The end of `[from, end)` without its trailing spaces. */
 export function trimEnd(text: string, from: number, end: number): number {
   let at = end;
-  while (at > from && isBlank(text.charCodeAt(at - 1))) at--;
+  while (at > from && isSpace(text.charCodeAt(at - 1))) at--;
   return at;
 }
 
@@ -34,10 +41,10 @@ export interface WordEnd {
 }
 
 /**
- * The end of the word at `from`: the first blank, or character of `stops`, that stands in no quotes. Inside double
+ * The end of the word at `from`: the first space that stands in no quotes. Inside double
  * quotes and outside of quotes the escape character protects the character after it; inside single quotes nothing does.
  */
-export function wordEnd(text: string, from: number, escape: Escape, stops = ""): WordEnd {
+export function wordEnd(text: string, from: number, escape: Escape): WordEnd {
   let at = from;
   while (at < text.length) {
     const char = text[at] ?? "";
@@ -46,7 +53,7 @@ export function wordEnd(text: string, from: number, escape: Escape, stops = ""):
       if (close < 0) return { end: text.length, unclosed: at };
       at = close + 1;
     } else if (char === escape) at += 2;
-    else if (isBlank(char.charCodeAt(0)) || stops.includes(char)) break;
+    else if (isSpace(char.charCodeAt(0))) break;
     else at++;
   }
   return { end: Math.min(at, text.length) };

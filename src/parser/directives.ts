@@ -1,5 +1,5 @@
 import type { Directive } from "./ast.js";
-import { type Escape, skipBlanks, trimEnd } from "./characters.js";
+import { type Escape, isSpace, skipBlanks, trimEnd } from "./characters.js";
 import { type Findings, quoted } from "./diagnostics.js";
 import type { LineTable } from "./line-table.js";
 
@@ -24,17 +24,39 @@ export function readDirectives(lines: LineTable, findings: Findings, from = 0): 
   let line = from;
   for (; line < lines.count; line++) {
     const found = directiveAt(lines, line);
-    if (!found || found.value === "") break;
+    if (!found || found.value === "") {
+      if (found?.name === "escape" && isSpace(lines.text.charCodeAt(lines.end(line) - 1)))
+        reportEscape(found, findings);
+      break;
+    }
     if (directives.some((known) => known.name === found.name)) {
       findings.error("DuplicateDirective", `the parser directive "${found.name}" is given twice`, found.span);
     }
     directives.push(found);
+    if (found.name === "check") reportCheck(found, findings);
     if (found.name !== "escape") continue;
     if (found.value === "\\" || found.value === "`") escape = found.value;
-    else findings.error("InvalidEscape", `escape is ${quoted(found.value)}, it must be \\ or \``, found.span);
+    else reportEscape(found, findings);
   }
   warnOfLateDirectives(lines, line, findings);
   return { escape, directives, nextLine: line };
+}
+
+function reportEscape({ value, span }: Directive, findings: Findings): void {
+  findings.error("InvalidEscape", `escape is ${quoted(value)}, it must be \\ or \``, span);
+}
+
+/** `skip=RULE,…`, `error=BOOL` and `experimental=RULE,…`, separated by semicolons. */
+function reportCheck({ value, span }: Directive, findings: Findings): void {
+  const wrong = value
+    .split(";")
+    .find(
+      (option) =>
+        !/^(?:skip=|experimental=|error=(?:[01tTfF]|true|True|TRUE|false|False|FALSE)$)/.test(option.trim()),
+    );
+  if (wrong === undefined) return;
+  const hint = "it takes skip=RULE,RULE and error=true, separated by a semicolon";
+  findings.error("InvalidCheck", `the parser directive "check" has no option ${quoted(wrong)}`, span, hint);
 }
 
 /** A directive that is only a comment, since it has no value or stands too late, would silently change what the file means. */

@@ -35,13 +35,16 @@ export function expandWords(text: string, lookup: Lookup, options: ExpandOptions
 }
 
 /**
- * The body of an unquoted heredoc with its variables replaced. Quotes are text; an escape counts only before `$`, a
- * backquote, a newline (both vanish) and itself, and stays otherwise. Limits and errors as for `expandWord`.
- * Source: POSIX sh 2.7.4; BuildKit also drops the other escapes.
+ * The body of an unquoted heredoc with its variables replaced. Quotes are text; a backslash protects the character after
+ * it and vanishes, whatever the file's escape is. Limits and errors as for `expandWord`. Source: BuildKit.
  */
-export function expandHeredoc(body: string, lookup: Lookup, options: ExpandOptions): string {
+export function expandHeredoc(
+  body: string,
+  lookup: Lookup,
+  options: Omit<ExpandOptions, "escape"> = {},
+): string {
   const sink = textSink();
-  expand(body, lookup, options, false, sink);
+  expand(body, lookup, { ...options, escape: "\\" }, false, sink);
   return sink.text();
 }
 
@@ -76,7 +79,7 @@ function readUntil(reader: Reader, stops: string, sink: Sink, quoted: boolean): 
     const char = text[reader.at] ?? "";
     if (stops.includes(char)) return;
     if (char === "$") readDollar(reader, sink, quoted);
-    else if (char === escape) readEscape(reader, stops, sink);
+    else if (char === escape) readEscape(reader, sink);
     else if (quotes && char === "'") readSingleQuotes(reader, sink);
     else readDoubleQuotes(reader, sink);
   }
@@ -88,18 +91,10 @@ function isSpecial(char: string, { escape, quotes }: Reader, stops: string): boo
   );
 }
 
-/** An escape at the very end protects nothing and vanishes from a word. */
-function readEscape(reader: Reader, stops: string, sink: Sink): void {
-  const { text, escape, quotes } = reader;
-  const next = text[reader.at + 1] ?? "";
-  const protects = quotes || `$\`\n${escape}${stops}`.includes(next);
-  if (!protects || (!quotes && next === "")) {
-    sink.put(escape, true);
-    reader.at++;
-    return;
-  }
+/** An escape at the very end protects nothing and vanishes. */
+function readEscape(reader: Reader, sink: Sink): void {
+  sink.put(reader.text[reader.at + 1] ?? "", true);
   reader.at += 2;
-  if (quotes || next !== "\n") sink.put(next, true);
 }
 
 function readSingleQuotes(reader: Reader, sink: Sink): void {

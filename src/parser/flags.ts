@@ -103,8 +103,9 @@ function wrongValue(rule: FlagRule, value: string | undefined): string | undefin
     return `is ${quoted(value)}, it must be true or false`;
   }
   if (value === undefined) return "needs a value";
+  if (value === "") return undefined;
   if (rule.value === "count") {
-    return /^\d{1,9}$/.test(value) ? undefined : `is ${quoted(value)}, it must be a number of retries`;
+    return /^\+?\d{1,9}$/.test(value) ? undefined : `is ${quoted(value)}, it must be a number of retries`;
   }
   if (rule.value === "text") return undefined;
   const duration = parseDuration(value);

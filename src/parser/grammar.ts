@@ -20,10 +20,9 @@ interface Head {
 }
 export interface ArraySyntax {
   readonly elements: readonly IToken[];
-  /** What stands after the closing bracket. */
-  readonly tail?: IToken;
 }
-export type CommandSyntax = { readonly array: ArraySyntax } | { readonly text: IToken };
+/** Without an array and a text the command is empty. */
+export type CommandSyntax = { readonly array: ArraySyntax } | { readonly text?: IToken };
 export interface PairSyntax {
   readonly key: IToken;
   /** Missing in `ARG name`. */
@@ -83,18 +82,17 @@ export class InstructionGrammar extends EmbeddedActionsParser {
       },
     });
     this.CONSUME(this.tokens.JsonClose);
-    const tail = this.OPTION(() => this.CONSUME(this.tokens.Text));
-    return tail ? { elements, tail } : { elements };
+    return { elements };
   });
 
   private readonly command = this.RULE("command", (): CommandSyntax => {
-    return this.OR({
-      DEF: [
+    const found = this.OPTION(() =>
+      this.OR<CommandSyntax>([
         { ALT: () => ({ array: this.SUBRULE(this.array) }) },
         { ALT: () => ({ text: this.CONSUME(this.tokens.Text) }) },
-      ],
-      ERR_MSG: "needs a command",
-    });
+      ]),
+    );
+    return found ?? {};
   });
 
   private readonly words = this.RULE("words", (): readonly IToken[] => {
@@ -221,7 +219,7 @@ export class InstructionGrammar extends EmbeddedActionsParser {
       shape: "text",
       keyword,
       flags: found,
-      text: this.CONSUME(this.tokens.Text, { ERR_MSG: "needs an argument" }),
+      text: this.CONSUME(this.tokens.QuotedText, { ERR_MSG: "needs an argument" }),
     };
   });
 

@@ -1,90 +1,73 @@
 import type { Heredoc } from "./ast.js";
-import { isBlank, quoteEnd } from "./characters.js";
+import { quoteEnd, skipBlanks, wordEnd } from "./characters.js";
 
 /** `[fd]<<[-]WORD` in the one-line text of an instruction. */
 export interface Opener {
   readonly start: number;
   readonly end: number;
-  /** The delimiter without its quotes. */
+  /** The delimiter without its quotes; never empty. */
   readonly name: string;
   readonly expand: boolean;
   readonly chomp: boolean;
 }
 
-const HEREDOC_INSTRUCTION = /^(?:onbuild[ \t\v\f\r]+)?(run|copy|add)(?![^ \t\v\f\r])/i;
-/** A shell ends a delimiter here too, as in `(cat <<EOF)` or `cat <<EOF; echo done`. */
-const SHELL_ENDS = ";|&()<>";
+const HEREDOC_INSTRUCTION = /^(?:onbuild[ \t\v\f\r]+)?(?:run|copy|add)(?![^ \t\v\f\r])/i;
+/** The escape directive has no say in heredocs. */
+const ESCAPE = "\\";
 
 /**
- * The heredoc openers of an instruction, in order. An opener begins a word: not inside quotes, `${…}` or `$((…))`, where
- * `<<` means something else. So none is ever found in a JSON array. Source: Dockerfile reference, "Here-Documents".
+ * The heredoc openers of an instruction, in order: words that begin with `[fd]<<` or `[fd]<<-`. Only blanks end a word,
+ * so `cat <<EOF;` has the delimiter `EOF;`. The delimiter of `<<`, but not of `<<-`, may be the next word. In quotes
+ * there are none, and none at all where a quote is never closed. Source: BuildKit's frontend, asked with examples.
  */
 export function findOpeners(text: string): readonly Opener[] {
   if (!text.includes("<<")) return [];
   const head = HEREDOC_INSTRUCTION.exec(text);
   if (!head) return [];
-  const ends = head[1]?.toLowerCase() === "run" ? SHELL_ENDS : "";
   const openers: Opener[] = [];
-  let depth = 0;
-  let closer = "";
-  let wordStart = false;
   for (let at = head[0].length; at < text.length;) {
-    const char = text[at] ?? "";
-    if (depth === 0 && isBlank(char.charCodeAt(0))) {
-      wordStart = true;
-      at++;
-      continue;
-    }
-    const opener = wordStart ? openerAt(text, at, ends) : undefined;
-    wordStart = false;
-    if (opener) {
-      openers.push(opener);
-      at = opener.end;
-    } else if (char === "\\") at += 2;
-    else if (char === "'" || char === '"') {
-      const close = quoteEnd(text, at, "\\");
-      if (close < 0) break;
-      at = close + 1;
-    } else if (depth === 0 && (text.startsWith("${", at) || text.startsWith("$((", at))) {
-      closer = text[at + 1] === "{" ? "}" : ")";
-      depth = closer === "}" ? 1 : 2;
-      at += 1 + depth;
-    } else {
-      if (depth > 0 && char === closer) depth--;
-      else if (depth > 0 && char === (closer === "}" ? "{" : "(")) depth++;
-      at++;
-    }
+    const start = skipBlanks(text, at, text.length);
+    const { end, unclosed } = wordEnd(text, start, ESCAPE);
+    if (unclosed !== undefined) return [];
+    const opener = openerAt(text, start, end);
+    if (opener) openers.push(opener);
+    at = opener?.end ?? Math.max(end, start + 1);
   }
   return openers;
 }
 
-function openerAt(text: string, start: number, ends: string): Opener | undefined {
-  let at = start;
-  while (text.charCodeAt(at) >= 48 && text.charCodeAt(at) <= 57) at++;
-  if (!text.startsWith("<<", at)) return undefined;
-  at += 2;
-  const chomp = text[at] === "-";
-  if (chomp) at++;
-  const from = at;
-  let name = "";
-  let expand = true;
-  for (; at < text.length; at++) {
-    const char = text[at] ?? "";
-    if (isBlank(char.charCodeAt(0)) || ends.includes(char)) break;
-    if (char === "<") return undefined;
-    if (char === "'" || char === '"') {
-      const close = quoteEnd(text, at, "\\");
-      if (close < 0) return undefined;
-      const inner = text.slice(at + 1, close);
-      name += char === '"' ? inner.replace(/\\([\\"$`])/g, "$1") : inner;
-      expand = false;
-      at = close;
-    } else if (char === "\\") {
-      expand = false;
-      name += text[++at] ?? "";
-    } else name += char;
+function openerAt(text: string, start: number, wordStop: number): Opener | undefined {
+  const operator = /\d*<<-?/y;
+  operator.lastIndex = start;
+  const found = operator.exec(text)?.[0];
+  if (found === undefined) return undefined;
+  const chomp = found.endsWith("-");
+  let from = start + found.length;
+  let end = wordStop;
+  if (from === end && !chomp) {
+    from = skipBlanks(text, from, text.length);
+    const next = wordEnd(text, from, ESCAPE);
+    if (next.unclosed !== undefined) return undefined;
+    ({ end } = next);
   }
-  return at === from ? undefined : { start, end: Math.min(at, text.length), name, expand, chomp };
+  const delimiter = text.slice(from, end);
+  const name = unquoted(delimiter);
+  if (name === "" || delimiter.includes("<")) return undefined;
+  return { start, end, name, expand: !/["']/.test(delimiter), chomp };
+}
+
+function unquoted(text: string): string {
+  const parts: string[] = [];
+  for (let at = 0; at < text.length; at++) {
+    const char = text[at] ?? "";
+    if (char === "'" || char === '"') {
+      const close = quoteEnd(text, at, ESCAPE);
+      const inner = text.slice(at + 1, close);
+      parts.push(char === '"' ? inner.replace(/\\([\\"$`])/g, "$1") : inner);
+      at = close;
+    } else parts.push(char === ESCAPE ? (text[++at] ?? "") : char);
+  }
+  return parts.join("");
 }
 
 /** The body of a `<<-` heredoc: every line without its leading tabs. */

@@ -17,5 +17,13 @@ export { withBodies } from "./heredoc.js";
 export { analyze, parse, PARSER_VERSION, parseTrigger, print } from "./parse.js";
 export type * from "./run-mount.js";
 export { checkRunMount, parseRunMount } from "./run-mount.js";
+export {
+  type ExpandTextOptions,
+  expandText,
+  expandTextWords,
+  parseText,
+  type ParseTextOptions,
+  type Variables,
+} from "./library.js";
 export { sourceText } from "./source-text.js";
 export { nearest } from "./suggest.js";

@@ -123,6 +123,9 @@ function reportQuotes(tokens: readonly IToken[], { line, findings, vocabulary }:
   for (const token of tokens) {
     const { unclosed } = (token.payload ?? {}) as TokenPayload;
     if (unclosed === undefined) continue;
+    // Quotes are nothing special in the name of an ARG.
+    const ofArg = tokens.slice(0, 2).some(({ tokenType }) => tokenType === vocabulary.Arg);
+    if (ofArg && token.tokenType === vocabulary.Key) continue;
     const isWord = token.tokenType === vocabulary.Word;
     const message = `the quote ${line.text[unclosed] ?? ""} is never closed${isWord ? " in this word" : ""}`;
     const hint = isWord ? 'where names with blanks are allowed, write them as JSON: ["a b", "c"]' : undefined;

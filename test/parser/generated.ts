@@ -185,7 +185,7 @@ export const containerfile: fc.Arbitrary<Containerfile> = fc
     );
     return {
       escape,
-      directives: directives.map((key) => ({ name: key, value: "x/y:1", span: nowhere })),
+      directives: directives.map((key) => ({ name: key, value: "skip=all", span: nowhere })),
       comments: [...apart.map((text) => ({ text, span: nowhere })), ...above],
       instructions: placed,
       warnings: [],

@@ -51,7 +51,7 @@ export function requestOf(instruction: CopyInstruction, state: StageState, at: E
     words: instruction.sources.map((word) => expandAt(at.source, word, at.escape, lookup)),
     heredocs: instruction.heredocs.map((heredoc) => ({
       name: heredoc.name,
-      content: heredoc.expand ? expandHeredoc(heredoc.body, lookup, { escape: at.escape }) : heredoc.body,
+      content: heredoc.expand ? expandHeredoc(heredoc.body, lookup) : heredoc.body,
     })),
     destination: absolutePath(
       state.config.config,
