@@ -11,6 +11,7 @@ export { lint } from "./lint.js";
 export { load } from "./load.js";
 export { login } from "./login.js";
 export { logout } from "./logout.js";
+export { parse } from "./parse.js";
 export { pull } from "./pull.js";
 export { push } from "./push.js";
 export { rmi } from "./rmi.js";

@@ -7,6 +7,7 @@ export type CommandName = keyof typeof all;
 export const summaries: Readonly<Record<CommandName, string>> = {
   build: "Build an image from a Containerfile",
   lint: "Check a Containerfile, and mend it",
+  parse: "Show what a Containerfile says, and every error in it",
   images: "List images",
   tag: "Give an image another name",
   rmi: "Remove images or names",
