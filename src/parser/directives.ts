@@ -33,7 +33,6 @@ export function readDirectives(lines: LineTable, findings: Findings, from = 0): 
       findings.error("DuplicateDirective", `the parser directive "${found.name}" is given twice`, found.span);
     }
     directives.push(found);
-    if (found.name === "check") reportCheck(found, findings);
     if (found.name !== "escape") continue;
     if (found.value === "\\" || found.value === "`") escape = found.value;
     else reportEscape(found, findings);
@@ -44,19 +43,6 @@ export function readDirectives(lines: LineTable, findings: Findings, from = 0): 
 
 function reportEscape({ value, span }: Directive, findings: Findings): void {
   findings.error("InvalidEscape", `escape is ${quoted(value)}, it must be \\ or \``, span);
-}
-
-/** `skip=RULE,…`, `error=BOOL` and `experimental=RULE,…`, separated by semicolons. */
-function reportCheck({ value, span }: Directive, findings: Findings): void {
-  const wrong = value
-    .split(";")
-    .find(
-      (option) =>
-        !/^(?:skip=|experimental=|error=(?:[01tTfF]|true|True|TRUE|false|False|FALSE)$)/.test(option.trim()),
-    );
-  if (wrong === undefined) return;
-  const hint = "it takes skip=RULE,RULE and error=true, separated by a semicolon";
-  findings.error("InvalidCheck", `the parser directive "check" has no option ${quoted(wrong)}`, span, hint);
 }
 
 /** A directive that is only a comment, since it has no value or stands too late, would silently change what the file means. */
