@@ -59,7 +59,7 @@ describe("several files", () => {
   });
 
   test("so do errors that come after parsing, and warnings", async () => {
-    expect((await failure({ a: "FROM scratch\n", b: "ENV A=1\nUSER $NOTHING\n" })).message).toMatch(
+    expect((await failure({ a: "FROM scratch\n", b: "ENV A=1\nCOPY missing /\n" })).message).toMatch(
       /^b:2:1 /,
     );
     await using lab = await openLab();
