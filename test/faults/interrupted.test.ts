@@ -90,7 +90,8 @@ RUN trap "" TERM INT HUP; (setsid ${sleeper}) & ${sleeper} & echo ready; while :
     const child = lab.start(["build", "-f", "-", lab.context], "pipe");
     let stderr = "";
     child.stderr?.on("data", (chunk: Buffer) => (stderr += chunk.toString()));
-    await sleep(300);
+    // More than a pipe holds: when it is written, somebody reads.
+    await new Promise((resolve) => child.stdin?.write(`#${"x".repeat(1 << 20)}\n`, resolve));
     child.kill(signal);
     const closed = new Promise<number | null>((resolve) => child.once("close", resolve));
     expect(await Promise.race([closed, sleep(2000, "late" as const)])).toBe(status);
