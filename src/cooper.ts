@@ -55,7 +55,10 @@ export interface BuildOptions extends TransferOptions {
   readonly labels?: Readonly<Record<string, string>>;
   /** What the image is for, as `os/architecture[/variant]`. Default: this machine's platform. */
   readonly platform?: string;
-  /** What a name in FROM and `--from` stands for: a directory, `docker-image://NAME`, `oci-layout://DIR[:TAG|@DIGEST]`. */
+  /**
+   * What a name in FROM and `--from` stands for: a directory, a git repository or the URL of an archive (as for `context`),
+   * `docker-image://NAME`, `oci-layout://DIR[:TAG|@DIGEST]`.
+   */
   readonly buildContexts?: Readonly<Record<string, string>>;
   /** Seconds since 1970 that `created`, the history and `ARG SOURCE_DATE_EPOCH` show instead of the time of the build. */
   readonly sourceDateEpoch?: number;

@@ -42,12 +42,10 @@ import { openLeases } from "./leases.js";
 import { limiter } from "./limiter.js";
 import type { NamedContexts } from "./named-contexts.js";
 import { LAYOUT, namedContexts } from "./named-contexts.js";
+import { requirePrivileges } from "./privileges.js";
 import { findImage } from "./pull.js";
 import type { Workshop } from "./workshop.js";
 import { hasSingleId } from "./workshop.js";
-
-/** Thrown where an unprivileged process meets work that needs a user namespace; never leaves api/. */
-export class NeedsPrivileges extends Error {}
 
 /** Builds an image. In a process without privileges it throws NeedsPrivileges at the first step that is not cached. */
 export async function build(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
@@ -98,7 +96,7 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
     return { imageId: image.id, config: image.config, steps };
   } finally {
     context.close();
-    contexts.close();
+    await contexts.close();
   }
 }
 
@@ -255,8 +253,4 @@ function engineOf(
     signal,
     limit: limiter(options.jobs, plan.stages.length),
   };
-}
-
-function requirePrivileges(workshop: Workshop): void {
-  if (!workshop.privileged) throw new NeedsPrivileges();
 }

@@ -6,17 +6,20 @@ import type { BuildContext } from "../context/index.js";
 import type { BuildOptions } from "../cooper.js";
 import { CooperError, errnoOf } from "../errors.js";
 import { parseReference } from "../image/index.js";
+import type { ContextSource } from "./context-source.js";
 import type { LazyContext } from "./lazy-context.js";
 import { lazyContext } from "./lazy-context.js";
+import { requirePrivileges } from "./privileges.js";
 import type { Workshop } from "./workshop.js";
 
 /** `--build-context`s of a build. */
 export interface NamedContexts {
   /** What the plan needs to know, by the names that `contextName` makes. */
   readonly meanings: ReadonlyMap<string, NamedContext>;
-  /** A directory among them, fetched and opened when first asked. */
+  /** A directory among them, fetched and opened when first asked. Throws also as `openContextSource`, and NeedsPrivileges. */
   readonly open: (name: string) => Promise<BuildContext>;
-  readonly close: () => void;
+  /** Closes them and removes what was fetched. */
+  readonly close: () => Promise<void>;
 }
 
 const IMAGE = /^(?:docker-image|container-image|docker):\/\//;
@@ -24,35 +27,81 @@ const IMAGE = /^(?:docker-image|container-image|docker):\/\//;
 /** An image in an OCI layout directory, as `findImage` takes it. */
 export const LAYOUT = "oci-layout://";
 
+/** A context that was opened, and what to do at the end of the build. */
+interface OpenedContext {
+  readonly context: LazyContext;
+  readonly fetched?: ContextSource;
+}
+
 /**
- * Reads `NAME=VALUE` pairs: a directory, `docker-image://NAME`, `oci-layout://DIR[:TAG|@DIGEST]`. A directory has its own
- * ignore file. Nothing is opened yet. Throws `usage`, `not-found`, `invalid-name`.
+ * Reads `NAME=VALUE` pairs: a directory, `docker-image://NAME`, `oci-layout://DIR[:TAG|@DIGEST]`, a git repository or the
+ * URL of an archive. A directory has its own ignore file, what is fetched has none. Nothing is opened yet. Throws `usage`,
+ * `unsupported`, `not-found`, `invalid-name`.
  */
 export function namedContexts(workshop: Workshop, options: BuildOptions): NamedContexts {
   const meanings = new Map<string, NamedContext>();
-  const directories = new Map<string, string>();
-  const opened = new Map<string, LazyContext>();
+  const openers = new Map<string, () => Promise<OpenedContext>>();
+  const opened = new Map<string, Promise<OpenedContext>>();
   for (const [given, value] of Object.entries(options.buildContexts ?? {})) {
     const name = checkedName(given, value);
     const image = imageOf(given, value);
     meanings.set(name, image === undefined ? { kind: "directory" } : { kind: "image", image });
-    if (image === undefined) directories.set(name, directoryOf(given, value));
+    if (image === undefined) openers.set(name, openerOf(workshop, given, value, options));
   }
   return {
     meanings,
     open: async (name) => {
-      const known = opened.get(name);
-      if (known) return known.get();
-      const directory = directories.get(name);
-      if (directory === undefined) throw new Error(`no build context ${name}`);
-      const context = lazyContext(workshop, { contextDir: directory }, options.onEvent);
-      opened.set(name, context);
-      return Promise.resolve(context.get());
+      const opener = openers.get(name);
+      if (!opener) throw new Error(`no build context ${name}`);
+      const opening = opened.get(name) ?? opener();
+      opened.set(name, opening);
+      return (await opening).context.get();
     },
-    close: () => {
-      for (const context of opened.values()) context.close();
+    close: async () => {
+      for (const result of await Promise.allSettled(opened.values())) {
+        if (result.status === "rejected") continue;
+        const { context, fetched } = result.value;
+        context.close();
+        await fetched?.[Symbol.asyncDispose]();
+      }
     },
   };
+}
+
+function openerOf(
+  workshop: Workshop,
+  given: string,
+  value: string,
+  options: BuildOptions,
+): () => Promise<OpenedContext> {
+  if (isElsewhere(given, value)) return () => fetchContext(workshop, given, value, options);
+  const contextDir = directoryOf(given, value);
+  return () => Promise.resolve({ context: lazyContext(workshop, { contextDir }, options.onEvent) });
+}
+
+/** By the engine alone, as every context that is fetched: nobody else can write what an archive or repository holds. */
+async function fetchContext(
+  workshop: Workshop,
+  given: string,
+  value: string,
+  { signal, onEvent }: BuildOptions,
+): Promise<OpenedContext> {
+  requirePrivileges(workshop);
+  const { openContextSource } = await import("./context-source.js");
+  const fetched = await openContextSource(workshop, value, {
+    ...(signal ? { signal } : {}),
+    ...(onEvent ? { onEvent } : {}),
+  });
+  if (fetched.containerfile) {
+    await fetched[Symbol.asyncDispose]();
+    throw new CooperError(
+      "context",
+      `--build-context ${given}: ${fetched.containerfile.name} is no archive`,
+      { hint: "for a single file write ADD URL in the Containerfile" },
+    );
+  }
+  const places = { contextDir: fetched.dir };
+  return { context: lazyContext(workshop, places, onEvent, { useIgnoreFile: false }), fetched };
 }
 
 function checkedName(given: string, value: string): string {
@@ -64,7 +113,7 @@ function checkedName(given: string, value: string): string {
   }
   if (value !== "") return name;
   throw new CooperError("usage", `--build-context ${given}: it does not say what it stands for`, {
-    hint: `write --build-context ${given}=DIRECTORY, or ${given}=docker-image://NAME`,
+    hint: `write --build-context ${given}=DIRECTORY, ${given}=docker-image://NAME or ${given}=URL`,
   });
 }
 
@@ -80,10 +129,17 @@ function imageOf(given: string, value: string): string | undefined {
   return image;
 }
 
+/** True for what must be fetched. Throws `unsupported` for what cannot be. */
+function isElsewhere(given: string, value: string): boolean {
+  if (/^(?:https?|git|ssh):\/\/|^[\w-]+@[A-Za-z0-9.-]+:/.test(value)) return true;
+  if (!/^[a-z][a-z0-9+-]*:\/\//.test(value)) return false;
+  const message = `--build-context ${given}: ${value.split("://")[0]}:// URLs cannot be contexts`;
+  throw new CooperError("unsupported", message, {
+    hint: "it can be a directory, docker-image://NAME, oci-layout://DIR, or an http, https, git or ssh URL",
+  });
+}
+
 function directoryOf(given: string, value: string): string {
-  if (/^[a-z][a-z0-9+-]*:\/\/|^git@/.test(value)) {
-    throw new CooperError("unsupported", `--build-context ${given}: ${value} is not supported yet`);
-  }
   const path = resolve(value);
   try {
     if (statSync(path).isDirectory()) return path;

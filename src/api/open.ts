@@ -1,8 +1,9 @@
 import { resolve } from "node:path";
 import type { BuildOptions, BuildResult, Cooper, OpenOptions } from "../cooper.js";
 import type { CooperEvent } from "../events.js";
-import { NeedsPrivileges, withStdin } from "./build.js";
+import { withStdin } from "./build.js";
 import { localCooper } from "./local.js";
+import { NeedsPrivileges } from "./privileges.js";
 import type { RemoteCall } from "./remote.js";
 import type { Workshop } from "./workshop.js";
 import { defaultRoot, openWorkshop } from "./workshop.js";

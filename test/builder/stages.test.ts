@@ -175,7 +175,7 @@ describe("--build-context", () => {
     [{ dep: "/nonexistent/x" }, "not-found", "--build-context dep: there is no directory /nonexistent/x"],
     [{ dep: "/etc/passwd" }, "usage", "--build-context dep: /etc/passwd is no directory"],
     [{ dep: "docker-image://Bad^" }, "invalid-name", "Bad^"],
-    [{ dep: "s3://bucket" }, "unsupported", "--build-context dep: s3://bucket is not supported yet"],
+    [{ dep: "s3://bucket" }, "unsupported", "--build-context dep: s3:// URLs cannot be contexts"],
   ])("%j is refused", async (buildContexts, code, message) => {
     await using lab = await openLab();
     const failure = lab.build("FROM scratch\nENV A=1\n", { buildContexts });

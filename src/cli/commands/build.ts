@@ -36,7 +36,7 @@ const flags = {
   "build-context": {
     kind: "list",
     value: "N=DIR",
-    help: "what N in FROM and --from means: a directory, docker-image://NAME, oci-layout://DIR",
+    help: "what N in FROM and --from means: a directory, git or archive URL, docker-image://NAME, oci-layout://DIR",
   },
   "build-arg": { kind: "list", value: "K[=V]", help: "set an ARG; without a value, from the environment" },
   label: { kind: "list", value: "K=V", help: "add a label" },
@@ -235,7 +235,8 @@ function buildContexts(given: readonly string[], world: World): Readonly<Record<
   const contexts = Object.entries(keyValues("--build-context", given, ""));
   return Object.fromEntries(
     contexts.map(([name, value]) => {
-      const [, scheme = "", rest = value] = /^([a-z][a-z0-9+-]*:\/\/|git@)(.*)$/s.exec(value) ?? [];
+      const [, scheme = "", rest = value] =
+        /^([a-z][a-z0-9+-]*:\/\/|[\w-]+@[A-Za-z0-9.-]+:)(.*)$/s.exec(value) ?? [];
       if (value === "" || (scheme !== "" && scheme !== "oci-layout://")) return [name, value];
       return [name, `${scheme}${resolve(world.cwd, rest)}`];
     }),
