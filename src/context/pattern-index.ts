@@ -2,8 +2,10 @@ import { CooperError } from "../errors.js";
 import type { BytePath } from "../fs/index.js";
 import { baseName, parentOf } from "../fs/index.js";
 import { cleanGoPath, parentsOf, patternBytes, runesOf, trimSpace } from "./go-path.js";
-import { isStar, literalOf, type PatternStep, shapeOf } from "./ignore-regexp.js";
+import { isStar, literalOf, type PatternShape, type PatternStep, shapeOf } from "./ignore-regexp.js";
 import { tryMatch } from "./pattern-match.js";
+import { EndingTable, LooseTable, type PatternOrders, TextTable } from "./pattern-table.js";
+import { starMatch } from "./star-match.js";
 import { programOf } from "./step-program.js";
 import type { IgnoreLine } from "./types.js";
 
@@ -31,13 +33,6 @@ export interface PatternIndex {
 const BACKSLASH_HINT =
   'a backslash goes before a character like * or [ that is meant as such; "/" separates names';
 
-/** One pattern that no index answers. */
-interface LoosePattern {
-  readonly order: number;
-  matches(path: string, runes: () => readonly number[]): boolean;
-  couldMatchBelow(dir: string): boolean;
-}
-
 /**
  * Compiles patterns as `parseIgnoreFile` returns them; blank ones match nothing. Semantics: moby/patternmatcher, `New`
  * and `MatchesUsingParentResults`. Throws `context` for a malformed pattern, naming it.
@@ -64,20 +59,19 @@ class Index implements PatternIndex {
   /** The first of the patterns up to the last one that all hide, or all re-include. */
   #runStart = 0;
   /** `a/b`. */
-  readonly #byPath = new Orders();
+  readonly #byPath = new TextTable();
   /** `a/b/**`, by the directory: all below it. */
-  readonly #byParent = new Orders();
+  readonly #byParent = new TextTable();
   /** `**\/b`, by the name. */
-  readonly #byName = new Orders();
+  readonly #byName = new TextTable();
   /** `*.b` in the root, and `**\/*.b` anywhere. */
-  readonly #rootEndings = new Endings();
-  readonly #deepEndings = new Endings();
+  readonly #rootEndings = new EndingTable();
+  readonly #deepEndings = new EndingTable();
   /** All others. */
-  readonly #loose: LoosePattern[] = [];
+  readonly #loose = new LooseTable();
 
   /** Where `!` patterns could match below: directories on the way to exact ones, and the last one that could match anywhere. */
   readonly #waysToVisible = new Map<string, number>();
-  readonly #looseReincludes: LoosePattern[] = [];
   #anywhere = NO_MATCH;
 
   /** False for a malformed pattern. */
@@ -93,10 +87,8 @@ class Index implements PatternIndex {
     const shape = text !== "" && tryMatch(text, ".") !== undefined ? shapeOf(text) : undefined;
     if (!shape) return false;
     const order = this.#number(reincludes);
-    if (shape.kind === "steps") this.#addSteps(shape.steps, order, reincludes);
-    else if (shape.kind === "exact") this.#addExact(shape.text, order, reincludes);
-    else if (shape.kind === "prefix") this.#addPrefix(shape.text, order, reincludes);
-    else this.#addSuffix(shape.text, order, reincludes);
+    if (reincludes) this.#noteWays(shape, order);
+    this.#ordersOf(text, shape).add(order, reincludes, this.#runStart);
     return true;
   }
 
@@ -122,146 +114,103 @@ class Index implements PatternIndex {
     return verdict !== NO_MATCH && this.#reincludes[verdict] === false;
   }
 
+  /**
+   * The last line that matches says whether the path is hidden. What decided is the first line of its kind after the
+   * last one that matches and says the opposite: each later one finds what it would say said already.
+   */
   verdict(path: BytePath, parentVerdict: number): number {
     if (this.#reincludes.length === 0 || path === "") return NO_MATCH;
-    let verdict = parentVerdict;
-    const counts = (order: number): boolean =>
-      order > verdict && this.#reincludes[order] === this.hides(verdict);
-    let runes: readonly number[] | undefined;
-    const lazyRunes = (): readonly number[] => (runes ??= runesOf(path));
-    const indexed = this.#indexed(path, parentVerdict);
-    let at = 0;
-    for (const pattern of this.#loose) {
-      for (let order = indexed[at]; order !== undefined && order < pattern.order; order = indexed[++at])
-        if (counts(order)) verdict = order;
-      if (counts(pattern.order) && pattern.matches(path, lazyRunes)) verdict = pattern.order;
+    const matching = this.#matching(path, parentVerdict);
+    let hiding = NO_MATCH;
+    let keeping = NO_MATCH;
+    for (const orders of matching) {
+      hiding = Math.max(hiding, orders.last(false));
+      keeping = Math.max(keeping, orders.last(true));
     }
-    for (const order of indexed.slice(at)) if (counts(order)) verdict = order;
-    return verdict;
+    if (Math.max(hiding, keeping) <= parentVerdict) return parentVerdict;
+    const keeps = keeping > hiding;
+    const opposite = Math.min(hiding, keeping);
+    if (opposite <= parentVerdict && this.hides(parentVerdict) !== keeps) return parentVerdict;
+    const since = Math.max(opposite, parentVerdict);
+    let first = Infinity;
+    for (const orders of matching) first = Math.min(first, orders.firstAfter(since, keeps));
+    return first;
   }
 
-  /** The patterns after `verdict` that match a path and that an index answers, in their order. */
-  #indexed(path: BytePath, verdict: number): readonly number[] {
+  /** The lines that match a path, but for some up to `parentVerdict`, which do not count any more. */
+  #matching(path: BytePath, parentVerdict: number): readonly PatternOrders[] {
     const name = baseName(path);
     const parent = parentOf(path);
-    const found: number[] = [];
-    this.#byPath.find(path, verdict, found);
-    this.#byName.find(name, verdict, found);
-    if (parent === "") this.#rootEndings.find(name, verdict, found);
+    const found: PatternOrders[] = [];
+    this.#byPath.find(path, found);
+    this.#byName.find(name, found);
+    if (parent === "") this.#rootEndings.find(name, found);
     // A `.` of Go's regexps is no newline, and `**` in the middle of a pattern becomes one.
-    if (!parent.includes("\n")) this.#deepEndings.find(name, verdict, found);
+    if (!parent.includes("\n")) this.#deepEndings.find(name, found);
     if (!this.#byParent.isEmpty)
-      for (let dir = parent; dir !== ""; dir = parentOf(dir)) this.#byParent.find(dir, verdict, found);
-    return found.length > 1 ? found.sort((a, b) => a - b) : found;
+      for (let dir = parent; dir !== ""; dir = parentOf(dir)) this.#byParent.find(dir, found);
+    let runes: readonly number[] | undefined;
+    this.#loose.find(path, parentVerdict, () => (runes ??= runesOf(path)), found);
+    return found;
   }
 
   mayHoldVisible(dir: BytePath, verdict: number): boolean {
     if (this.#anywhere > verdict || (this.#waysToVisible.get(dir) ?? NO_MATCH) > verdict) return true;
-    return this.#looseReincludes.some((pattern) => pattern.order > verdict && pattern.couldMatchBelow(dir));
+    return this.#loose.couldKeepBelow(dir, verdict);
   }
 
-  #addExact(text: string, order: number, reincludes: boolean): void {
-    this.#byPath.add(text, order, this.#runStart);
-    if (reincludes) this.#addWays(text, order);
+  /** Where a pattern is kept. */
+  #ordersOf(pattern: string, shape: PatternShape): PatternOrders {
+    if (shape.kind === "steps") return this.#ordersOfSteps(pattern, shape.steps);
+    const { kind, text } = shape;
+    if (kind === "exact") return this.#byPath.ordersOf(text);
+    if (kind === "suffix" && isNameEnding(text)) return this.#byName.ordersOf(text.slice(1));
+    if (kind === "prefix" && isBelow(text)) return this.#byParent.ordersOf(text.slice(0, -1));
+    return this.#loose.ordersOf(pattern, (orders) =>
+      kind === "prefix"
+        ? { orders, head: text, tail: "", matches: () => true, couldMatchBelow: () => true }
+        : {
+            orders,
+            head: "",
+            tail: text.startsWith("/") ? text.slice(1) : text,
+            matches: (path) => path.endsWith(text) || `/${path}` === text,
+            couldMatchBelow: () => true,
+          },
+    );
   }
 
-  #addPrefix(text: string, order: number, reincludes: boolean): void {
-    if (text.length > 1 && text.endsWith("/")) {
-      this.#byParent.add(text.slice(0, -1), order, this.#runStart);
-      if (reincludes) this.#addWays(text, order);
-      return;
-    }
-    this.#addLoose({
-      order,
-      matches: (path) => path.startsWith(text),
-      couldMatchBelow: (dir) => text.startsWith(`${dir}/`) || `${dir}/`.startsWith(text),
-    });
-  }
-
-  #addSuffix(text: string, order: number, reincludes: boolean): void {
-    const name = text.slice(1);
-    if (reincludes) this.#anywhere = order;
-    if (text.startsWith("/") && name !== "" && !name.includes("/"))
-      this.#byName.add(name, order, this.#runStart);
-    else
-      this.#addLoose({
-        order,
-        matches: (path) => path.endsWith(text) || `/${path}` === text,
-        couldMatchBelow: () => true,
-      });
-  }
-
-  #addSteps(steps: readonly PatternStep[], order: number, reincludes: boolean): void {
+  #ordersOfSteps(pattern: string, steps: readonly PatternStep[]): PatternOrders {
     const ending = endingOf(steps);
-    if (ending) {
-      (ending.isDeep ? this.#deepEndings : this.#rootEndings).add(ending.text, order, this.#runStart);
-      if (ending.isDeep && reincludes) this.#anywhere = order;
-      return;
-    }
-    const program = programOf(steps);
-    const head = literalRun(steps);
-    const tail = literalRun(steps.toReversed()).split("").toReversed().join("");
-    this.#addLoose({
-      order,
-      matches: (path, runes) => path.startsWith(head) && path.endsWith(tail) && program.matches(runes()),
-      couldMatchBelow: (dir) => program.couldMatchAfter(runesOf(`${dir}/`)),
+    if (ending) return (ending.isDeep ? this.#deepEndings : this.#rootEndings).ordersOf(ending.text);
+    return this.#loose.ordersOf(pattern, (orders) => {
+      const program = programOf(steps);
+      return {
+        orders,
+        head: literalRun(steps),
+        tail: literalRun(steps.toReversed()).split("").toReversed().join(""),
+        matches: starMatch(pattern) ?? ((_path, runes) => program.matches(runes())),
+        couldMatchBelow: (dir) => program.couldMatchAfter(runesOf(`${dir}/`)),
+      };
     });
   }
 
-  #addLoose(pattern: LoosePattern): void {
-    this.#loose.push(pattern);
-    if (this.#reincludes[pattern.order] === true) this.#looseReincludes.push(pattern);
-  }
-
-  #addWays(text: string, order: number): void {
-    for (const parent of parentsOf(text as BytePath)) this.#waysToVisible.set(parent, order);
-  }
-}
-
-/** The patterns that one text stands for. Few texts stand for more than one, so only those have a list. */
-class Orders {
-  readonly #last = new Map<string, number>();
-  readonly #earlier = new Map<string, number[]>();
-
-  get isEmpty(): boolean {
-    return this.#last.size === 0;
-  }
-
-  /** A pattern in a run of its kind that has the text already (`runStart` and later) would never count. */
-  add(text: string, order: number, runStart: number): void {
-    const last = this.#last.get(text) ?? NO_MATCH;
-    if (last >= runStart) return;
-    this.#last.set(text, order);
-    if (last === NO_MATCH) return;
-    const earlier = this.#earlier.get(text);
-    if (earlier) earlier.push(last);
-    else this.#earlier.set(text, [last]);
-  }
-
-  /** Adds those of a text that come after `verdict` to `found`. */
-  find(text: string, verdict: number, found: number[]): void {
-    const last = this.#last.get(text);
-    if (last === undefined || last <= verdict) return;
-    found.push(last);
-    if (this.#earlier.size > 0)
-      for (const order of this.#earlier.get(text) ?? []) if (order > verdict) found.push(order);
+  /** Notes where below a hidden directory a `!` pattern may match; loose ones are asked when it comes to it. */
+  #noteWays(shape: PatternShape, order: number): void {
+    if (shape.kind === "exact" || (shape.kind === "prefix" && isBelow(shape.text)))
+      for (const parent of parentsOf(shape.text as BytePath)) this.#waysToVisible.set(parent, order);
+    if (shape.kind === "suffix" || (shape.kind === "steps" && endingOf(shape.steps)?.isDeep === true))
+      this.#anywhere = order;
   }
 }
 
-/** Literal ends of names and the patterns that each stands for; found by their lengths, of which there are few. */
-class Endings {
-  readonly #byText = new Orders();
-  readonly #lengths = new Set<number>();
+/** `a/` of `a/**`: all below a directory. */
+function isBelow(text: string): boolean {
+  return text.length > 1 && text.endsWith("/");
+}
 
-  add(text: string, order: number, runStart: number): void {
-    this.#byText.add(text, order, runStart);
-    this.#lengths.add(text.length);
-  }
-
-  find(name: string, verdict: number, found: number[]): void {
-    for (const length of this.#lengths)
-      if (length <= name.length) this.#byText.find(name.slice(name.length - length), verdict, found);
-  }
+/** `/a` of `**\/a`: a name, wherever it is. */
+function isNameEnding(text: string): boolean {
+  return text.length > 1 && text.startsWith("/") && !text.includes("/", 1);
 }
 
 /** The literal of `*.b` or `**\/*.b`, of ASCII without a slash; undefined for any other pattern. */

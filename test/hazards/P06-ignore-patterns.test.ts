@@ -45,6 +45,24 @@ describe("P06: hostile patterns take linear time and mean what moby means", () =
     expect(hidden).toBe(2_000);
   });
 
+  // Each line says the opposite of the one before, so that every one of them would count in turn.
+  test("10^5 lines that take back each other over 10^4 files", () => {
+    const alike = patternIndex(Array.from({ length: 100_000 }, (_, i) => (i % 2 === 0 ? "x*y" : "!x*y")));
+    const sorted = patternIndex(
+      Array.from({ length: 100_000 }, (_, i) => (i % 2 === 0 ? `x${i}*y` : `!x*${i}y`)),
+    );
+    const paths = Array.from({ length: 10_000 }, (_, i) => `x${i}y` as BytePath);
+    expect(new Set(paths.map((path) => alike.decide(path).verdict))).toEqual(new Set([99_999]));
+    expect(paths.filter((path) => sorted.ignores(path))).toEqual(paths.filter((_, i) => i % 2 === 0));
+  });
+
+  test("10^4 lines that differ in the middle over 10^3 files", () => {
+    const matcher = patternIndex(
+      Array.from({ length: 10_000 }, (_, i) => (i % 2 === 0 ? `x*-${i}-*y` : `!x*-${i}-*y`)),
+    );
+    for (let i = 0; i < 1_000; i += 1) expect(matcher.ignores(`x-${i}-y` as BytePath)).toBe(i % 2 === 0);
+  });
+
   test("braces and extended globs are text", () => {
     const matcher = patternIndex(["{a,b}", "+(x)", "!(y)"]);
     expect(["a", "b", "x", "xx", "z", "(y)"].map((path) => matcher.ignores(path as BytePath))).toEqual(
