@@ -81,6 +81,7 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
         useCache: options.cache !== false,
         names: names.map(formatReference),
         ...(options.format === undefined ? {} : { format: options.format }),
+        ...(options.platform === undefined ? {} : { platform: plan.platform }),
       }),
     );
     if (steps.built > 0) await context.hint();

@@ -118,7 +118,8 @@ export async function pullImage(
   announce("config", found.manifest.config, options);
   const image = storeImage(workshop, found);
   const name = localName(found.reference);
-  const isForeign = !platformMatches(platform, hostPlatform());
+  const isForeign =
+    !platformMatches(platform, hostPlatform()) && !platformMatches(hostPlatform(), image.config);
   workshop.store.tag(
     isForeign ? { ...name, digest: found.descriptor.digest } : name,
     image.id,

@@ -1,6 +1,6 @@
 import { CooperError, withPlace } from "../errors.js";
-import type { ImageFormat, Platform } from "../image/index.js";
-import { formatPlatform, mediaTypes } from "../image/index.js";
+import type { ImageConfig, ImageFormat, Platform } from "../image/index.js";
+import { formatPlatform, mediaTypes, platformMatches } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
@@ -17,6 +17,8 @@ export interface BuildRun {
   readonly names: readonly string[];
   /** Media types of the image; default: OCI's, and a base that no instruction changes stays as it is. */
   readonly format?: ImageFormat;
+  /** What the image says that it is for; default: what its base, or FROM, says. */
+  readonly platform?: Platform;
 }
 
 export interface BuiltImage {
@@ -68,19 +70,25 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
   };
 }
 
-/** The last stage's image, in the format that is wanted, as one that is nobody's intermediate step. */
+/** The last stage's image, for the platform and in the format that is wanted, as one that is nobody's intermediate step. */
 async function asResult(
   { image, state }: StageResult,
   isBase: boolean,
-  { engine, format: wanted }: BuildRun,
+  { engine, format: wanted, platform }: BuildRun,
 ): Promise<StoredImage> {
   const format = wanted ?? (isBase && image ? image.format : "oci");
-  if (image?.intermediate === false && image.format === format) return image;
-  const config = image
-    ? await engine.store.blobs.bytes(image.configDescriptor)
-    : serializeConfig(state.config);
+  const isFor = platform === undefined || platformMatches(platform, state.config);
+  if (isFor && image?.intermediate === false && image.format === format) return image;
+  const config =
+    isFor && image
+      ? await engine.store.blobs.bytes(image.configDescriptor)
+      : serializeConfig(isFor ? state.config : { ...withoutVariant(state.config), ...platform });
   const configMediaType = format === "oci" ? mediaTypes.ociConfig : mediaTypes.dockerConfig;
   return { ...engine.store.addImage({ config, configMediaType, intermediate: false }), format };
+}
+
+function withoutVariant({ variant: _other, ...config }: ImageConfig): ImageConfig {
+  return config;
 }
 
 /** The plan with the triggers of its bases, every image that it names being there. Triggers may name further stages and images. */
@@ -103,13 +111,13 @@ async function triggersOf({ base, from }: StagePlan, engine: BuildEngine): Retur
 
 /** Throws with the place of the first image that is not to be had. */
 async function findBases(plan: BuildPlan, engine: BuildEngine): Promise<void> {
-  const { source } = plan;
   const settled = await Promise.allSettled(
     plan.images.map(({ name, platform }) => engine.baseImage(name, platform)),
   );
   for (const [i, result] of settled.entries()) {
-    const span = plan.images[i]?.span;
-    if (result.status === "rejected") throw span ? withPlace(result.reason, source, span) : result.reason;
+    const image = plan.images[i];
+    if (result.status === "rejected")
+      throw image ? withPlace(result.reason, image.source, image.span) : result.reason;
   }
 }
 

@@ -70,8 +70,12 @@ function readDefault(contextDir: string): ContainerfileText {
     const found = readIfThere(path);
     if (found !== undefined) return { ...sourceText(displayName(path), found), path };
   }
-  if (!existsSync(contextDir))
-    throw new CooperError("not-found", `the build context ${contextDir} does not exist`);
+  const context = statSync(contextDir, { throwIfNoEntry: false });
+  if (!context) throw new CooperError("not-found", `the build context ${contextDir} does not exist`);
+  if (!context.isDirectory())
+    throw new CooperError("context", `the build context ${contextDir} is not a directory`, {
+      hint: "name a Containerfile with -f, and give a directory as the context; - reads an archive from stdin",
+    });
   const template = DEFAULT_NAMES.map((name) => join(contextDir, `${name}.in`)).find((path) =>
     existsSync(path),
   );

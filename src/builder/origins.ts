@@ -13,7 +13,14 @@ import { expandKnown } from "./known-variables.js";
 export type Origin =
   | { readonly kind: "scratch" }
   | { readonly kind: "stage"; readonly stage: number }
-  | { readonly kind: "image"; readonly name: string; readonly platform: Platform; readonly span: Span }
+  | {
+      readonly kind: "image";
+      readonly name: string;
+      readonly platform: Platform;
+      /** Where the file, or a trigger, names it. */
+      readonly source: SourceText;
+      readonly span: Span;
+    }
   /** A named build context that is a directory. */
   | { readonly kind: "context"; readonly name: string; readonly span: Span };
 
@@ -81,11 +88,12 @@ export function baseOf(
   const { image } = stage.from;
   const name = expandAt(at.source, image, at.escape, (variable) => globals.get(variable));
   if (name === "") throw empty("FROM", image.text, at.source, image.span);
-  const context = contextOrigin(name, names, platform, image.span);
+  const context = contextOrigin(name, names, platform, { source: at.source, span: image.span });
   if (context) return context;
   const earlier = names.raw.slice(0, index).findLastIndex((one) => one.name === name.toLowerCase());
   if (earlier >= 0) return { kind: "stage", stage: earlier };
-  return name === "scratch" ? { kind: "scratch" } : { kind: "image", name, platform, span: image.span };
+  if (name === "scratch") return { kind: "scratch" };
+  return { kind: "image", name, platform, source: at.source, span: image.span };
 }
 
 function empty(where: string, text: string, source: SourceText, span: Span): CooperError {
@@ -101,15 +109,15 @@ export function contextOrigin(
   name: string,
   { contexts }: Names,
   platform: Platform,
-  span: Span,
+  place: { readonly source: SourceText; readonly span: Span },
 ): Origin | undefined {
   const key = contextName(name);
   const context = contexts.get(key);
   if (!context) return undefined;
-  if (context.kind === "directory") return { kind: "context", name: key, span };
+  if (context.kind === "directory") return { kind: "context", name: key, span: place.span };
   return context.image === "scratch"
     ? { kind: "scratch" }
-    : { kind: "image", name: context.image, platform, span };
+    : { kind: "image", name: context.image, platform, ...place };
 }
 
 /** A `from` of COPY or of a mount. */
@@ -152,7 +160,7 @@ export function originOf(
   names: Names,
   { source }: Expansion,
 ): Origin {
-  const context = contextOrigin(name, names, names.platform, from.span);
+  const context = contextOrigin(name, names, names.platform, { source, span: from.span });
   if (context) return context;
   const earlier = names.raw.slice(0, index).findLastIndex((one) => one.name === name.toLowerCase());
   if (earlier >= 0) return { kind: "stage", stage: earlier };
@@ -162,7 +170,7 @@ export function originOf(
     throw new CooperError("not-found", `${from.what}=${from.text}: ${why}`, { source, span: from.span });
   }
   if (name === "scratch") return { kind: "scratch" };
-  return { kind: "image", name, platform: names.platform, span: from.span };
+  return { kind: "image", name, platform: names.platform, source, span: from.span };
 }
 
 /** Why a name cannot be read, when it means a stage that is not before `index`. */

@@ -167,7 +167,10 @@ function linkStages(scene: Scene): readonly Link[] {
     const { at, globalArgs } = scene;
     const platform = platformOf(from, at, globalArgs, scene.platform);
     // A stage that has the name of a build context is that context: nothing of it is built.
-    const replaced = name === undefined ? undefined : contextOrigin(name, scene, platform, from.span);
+    const replaced =
+      name === undefined
+        ? undefined
+        : contextOrigin(name, scene, platform, { source: at.source, span: from.span });
     const named = replaced ?? baseOf(index, scene, at, globalArgs, platform);
     const origins = new Map<Instruction, Origin>();
     const handed = named.kind === "stage" ? triggersOf(links[named.stage]) : [];

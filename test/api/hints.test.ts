@@ -11,6 +11,15 @@ test("a context that is not there is named as such", async () => {
   });
 });
 
+test.each([undefined, "f"])("a context that is a file is named as such, with file %s", async (file) => {
+  await using lab = await openLab();
+  lab.write({ f: "FROM scratch\nCOPY f /\n" });
+  const contextDir = join(lab.context, "f");
+  await expect(
+    lab.cooper.build({ contextDir, ...(file === undefined ? {} : { file: join(lab.context, file) }) }),
+  ).rejects.toMatchObject({ code: "context", message: `the build context ${contextDir} is not a directory` });
+});
+
 test("pushing a name without a registry says what is missing", async () => {
   await using lab = await openLab();
   lab.write({ a: "a" });

@@ -48,6 +48,17 @@ B
     });
   });
 
+  test("an image that only a trigger names, and that is not there, is told with the trigger", async () => {
+    await using lab = await openLab();
+    await lab.build("FROM scratch\nONBUILD ENV A=1\nONBUILD COPY --from=localhost/none / /x\n", {
+      tags: ["parent"],
+    });
+    await expect(lab.build("\n\nFROM localhost/parent\nENV B=1\n")).rejects.toMatchObject({
+      code: "not-found",
+      where: "ONBUILD of localhost/parent:1:6",
+    });
+  });
+
   test("a trigger that cannot be carried out is refused before the first step of any stage", async () => {
     await using lab = await openLab();
     await lab.build("FROM scratch\nONBUILD RUN --mount=type=cache,target=/c true\n", { tags: ["parent"] });

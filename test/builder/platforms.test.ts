@@ -94,6 +94,17 @@ describe("images of several platforms", () => {
     expect(registry.log.length).toBe(asked);
   });
 
+  test("one image has one name, for whichever platforms it was asked", async () => {
+    await using registry = await startRegistry();
+    addImage(registry, "ours/latest", host);
+    await using lab = await openLab();
+    const file = `FROM ${registry.host}/ours\nENV A=1\n`;
+    await lab.build(file, { tlsVerify: false, platform: spelled });
+    await lab.build(file, { tlsVerify: false });
+    const names = (await lab.cooper.images()).flatMap((image) => image.names);
+    expect(names).toEqual([`${registry.host}/ours:latest`]);
+  });
+
   test("an image of this store serves any platform, with a warning", async () => {
     await using lab = await openLab();
     await lab.build("FROM scratch\nENV A=1\n", { tags: ["mine"], platform: spelled });
@@ -107,6 +118,21 @@ describe("images of several platforms", () => {
 });
 
 describe("--platform", () => {
+  test("is what the image says of itself, whatever its base says, when it is given", async () => {
+    await using lab = await openLab();
+    const own = { os: host.os, architecture: host.architecture };
+    await lab.build("FROM scratch\nENV A=1\n", { tags: ["mine"] });
+    const file = "FROM localhost/mine\nENV B=1\n";
+    const asked = await lab.build(file, { platform: "linux/arm/v6" });
+    expect(asked.result.config).toMatchObject({ os: "linux", architecture: "arm", variant: "v6" });
+    expect((await lab.build(file, { platform: "linux/arm/v6" })).result.imageId).toBe(asked.result.imageId);
+    const plain = await lab.build(file);
+    expect(plain.result.config).toMatchObject(own);
+    expect(plain.built).toEqual([]);
+    const fixed = "FROM --platform=linux/arm/v6 scratch\nENV A=1\n";
+    expect((await lab.build(fixed, { platform: formatPlatform(host) })).result.config).toMatchObject(own);
+  });
+
   test("decides what the image is for and what the platform ARGs say", async () => {
     await using lab = await openLab();
     const file =
