@@ -1,5 +1,5 @@
 import type { Diagnostic, SourceText, Span } from "./source.js";
-import { place, renderDiagnostic } from "./source.js";
+import { excerpt, place, renderDiagnostic } from "./source.js";
 
 /**
  * What a user can cause, as a closed set. Compare `code`, never the class: an error that crossed a process
@@ -58,6 +58,8 @@ export class CooperError extends Error {
   readonly span: Span | undefined;
   /** `file:line:column`, when the error has a place in a source text. */
   readonly where: string | undefined;
+  /** The line of that place, with a caret line below it. */
+  readonly excerpt: string | undefined;
   /** What `cooper` exits with: a failed RUN's own status, else 125. */
   readonly exitCode: number;
   /** Every finding, rendered with its excerpt; only for code `syntax`. */
@@ -71,8 +73,11 @@ export class CooperError extends Error {
     this.span = options.span;
     this.where = options.source && options.span ? place(options.source, options.span) : undefined;
     this.exitCode = options.exitCode ?? 125;
-    const { source } = options;
-    this.findings = source ? (options.diagnostics ?? []).map((d) => renderDiagnostic(source, d)) : [];
+    const { source, span } = options;
+    this.excerpt = source && span ? withoutUrlSecrets(excerpt(source, span)) : undefined;
+    this.findings = source
+      ? (options.diagnostics ?? []).map((d) => withoutUrlSecrets(renderDiagnostic(source, d)))
+      : [];
   }
 }
 

@@ -8,6 +8,7 @@ export interface WireError {
   readonly message: string;
   readonly hint?: string;
   readonly where?: string;
+  readonly excerpt?: string;
   readonly findings: readonly string[];
   readonly exitCode: number;
 }
@@ -34,7 +35,7 @@ export type FromEngine =
 /** A CooperError as data; undefined for any other error. */
 export function toWire(error: unknown): WireError | undefined {
   if (!(error instanceof CooperError)) return undefined;
-  const { code, message, hint, where, findings, exitCode } = error;
+  const { code, message, hint, where, excerpt, findings, exitCode } = error;
   return {
     code,
     message,
@@ -42,6 +43,7 @@ export function toWire(error: unknown): WireError | undefined {
     exitCode,
     ...(hint === undefined ? {} : { hint }),
     ...(where === undefined ? {} : { where }),
+    ...(excerpt === undefined ? {} : { excerpt }),
   };
 }
 
@@ -51,5 +53,5 @@ export function fromWire(wire: WireError): CooperError {
     exitCode: wire.exitCode,
     ...(wire.hint === undefined ? {} : { hint: wire.hint }),
   });
-  return Object.assign(error, { where: wire.where, findings: wire.findings });
+  return Object.assign(error, { where: wire.where, excerpt: wire.excerpt, findings: wire.findings });
 }

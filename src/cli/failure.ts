@@ -41,7 +41,7 @@ export function exitCodeOf(error: unknown): number {
 
 /**
  * What the user reads about an error: the findings of a syntax error with their excerpts, one `Error:` line, and
- * indented lines for its place and hint. `debug` adds the stack and the causes. Ends with a newline.
+ * indented lines for its place, the line there, and a hint. `debug` adds the stack and the causes. Ends with a newline.
  */
 export function renderFailure(error: unknown, options: { readonly debug: boolean }): string {
   const cause = told(error);
@@ -52,6 +52,10 @@ export function renderFailure(error: unknown, options: { readonly debug: boolean
   lines.push(`Error: ${known ? "" : "internal error: "}${oneLine(message)}`);
   if (known?.where !== undefined && findings.length === 0 && !message.includes(known.where)) {
     lines.push(`  at ${oneLine(known.where)}`);
+  }
+  // A failed command has said itself what was wrong with it.
+  if (known?.excerpt !== undefined && findings.length === 0 && known.code !== "run-failed") {
+    lines.push(manyLines(known.excerpt).replace(/^/gm, "  "));
   }
   const hint = known ? known.hint : "this is a bug in cooper; COOPER_DEBUG=1 shows where";
   if (hint !== undefined && !(options.debug && !known)) lines.push(`  hint: ${oneLine(hint)}`);

@@ -36,7 +36,7 @@ const flags = {
   "build-context": {
     kind: "list",
     value: "N=DIR",
-    help: "what N in FROM and --from means: a directory, git or archive URL, docker-image://NAME, oci-layout://DIR",
+    help: "what N in FROM and --from means: DIR, URL, docker-image://NAME or oci-layout://DIR",
   },
   "build-arg": { kind: "list", value: "K[=V]", help: "set an ARG; without a value, from the environment" },
   label: { kind: "list", value: "K=V", help: "add a label" },
