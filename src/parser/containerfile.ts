@@ -138,6 +138,8 @@ interface OrderCheck {
   end(lines: LineTable): void;
 }
 
+const FIRST_LINE = "every stage begins with FROM image, or with FROM scratch for an empty one";
+
 /** Only ARG may stand before the first FROM, and there must be one. One finding tells all of it. */
 function createOrderCheck(findings: Findings): OrderCheck {
   let stray: { readonly kind: string; readonly span: ReturnType<LineTable["span"]> } | undefined;
@@ -155,7 +157,7 @@ function createOrderCheck(findings: Findings): OrderCheck {
         const message = `${stray.kind} stands before the first FROM; only ARG may`;
         findings.error("NoFrom", message, stray.span);
       } else if (!last) findings.error("EmptyFile", "the file has no instructions", lines.span(0, 0));
-      else if (!hasFrom) findings.error("NoFrom", "the file has no FROM", last);
+      else if (!hasFrom) findings.error("NoFrom", "the file has no FROM", last, FIRST_LINE);
     },
   };
 }

@@ -168,19 +168,41 @@ function reportError({ tokens, error }: Recognition, report: Report): void {
   const span = spanOf(token, line);
   const rule = atEnd ? undefined : error.context.ruleStack.at(-1);
   if (token.tokenType === Unknown && (rule === "trigger" || token === tokens[0])) {
-    const meant = meantKeyword(token, report);
-    const invisible = /[^\x21-\x7e]/.test(token.image)
-      ? "it holds characters other than plain letters"
-      : undefined;
-    const hint = meant === undefined ? invisible : `did you mean ${meant}?`;
-    findings.error("UnknownInstruction", `unknown instruction ${quoted(token.image)}`, span, hint);
+    const message = `unknown instruction ${quoted(token.image)}`;
+    findings.error("UnknownInstruction", message, span, hintForUnknown(token, report));
   } else if (rule === "trigger" && isKeyword.has(token.tokenType)) {
     findings.error("InvalidTrigger", `ONBUILD cannot trigger ${token.tokenType.name}`, span);
   } else {
     const { name } = owner.tokenType;
-    const hint = error?.name === "NotAllInputParsedException" ? FORMS[name] : undefined;
+    const hint = hintForSyntax(name, token, rule, error);
     findings.error("InvalidSyntax", `${name} ${error?.message ?? "cannot be read"}`, span, hint);
   }
+}
+
+function hintForUnknown(token: IToken, report: Report): string | undefined {
+  const { line, escape, vocabulary } = report;
+  const { image } = token;
+  const meant = meantKeyword(token, report);
+  const asked = meant === undefined ? "" : `did you mean ${meant}? `;
+  if (/[^\x21-\x7e]/.test(image)) return `${asked}it holds characters other than plain letters`;
+  if (meant !== undefined) return asked.trim();
+  const glued = /^[a-z]+(?=["[-])/i.exec(image)?.[0].toUpperCase();
+  if ([...vocabulary.isKeyword].some(({ name }) => name === glued)) return `put a blank behind ${glued}`;
+  // Instructions are written in capitals, mostly; what is not may be the rest of a command.
+  const mayContinue = token.startOffset === 0 && line.span.line > 1 && /[^A-Z]/.test(image);
+  return mayContinue ? `when it belongs to the line above, that line must end with "${escape}"` : undefined;
+}
+
+function hintForSyntax(
+  keyword: string,
+  { image }: IToken,
+  rule: string | undefined,
+  error: IRecognitionException | undefined,
+): string | undefined {
+  if (image.startsWith("#")) return "a comment needs a line of its own";
+  if (rule === "value") return 'a value with blanks needs quotes, as in name="one two"';
+  if (error?.name === "NotAllInputParsedException") return FORMS[keyword];
+  return rule === "healthcheck" ? "put CMD before the command" : undefined;
 }
 
 /** A missing "=" is the fault of the name before the place where it is missed. */

@@ -27,6 +27,10 @@ const KEYWORD =
 /** Each heredoc without an end costs a search through the rest of the file. */
 const MOST_RECOVERIES = 100;
 
+/** Where a line that nearly ends a heredoc is looked for, in characters, and for which names. */
+const NEARBY = 64 * 1024;
+const LONGEST_NAME = 100;
+
 interface Joined {
   readonly text: string;
   readonly nextLine: number;
@@ -174,7 +178,7 @@ function readBodies(
     const opener = text.slice(start, end);
     const terminator = findTerminator(lines, line, name, chomp);
     if (terminator === undefined) {
-      const hint = hintForUnterminated(name);
+      const hint = nearTerminator(lines, line, name) ?? hintForUnterminated(name);
       findings.error("UnterminatedHeredoc", `the heredoc ${quoted(opener)} is never ended`, span, hint);
       return { heredocs, nextLine: line, ended: false };
     }
@@ -191,6 +195,18 @@ function hintForUnterminated(name: string): string {
   const word = /^\w+(?=[;|&()<>])/.exec(name)?.[0];
   if (word !== undefined) return `${hint}, or put a blank behind ${quoted(word)}`;
   return /^\d+\)*$/.test(name) ? `${hint}; a shift needs quotes, as in "$((1 << 2))"` : hint;
+}
+
+/** Tells of a line not far below that nearly ends the heredoc. */
+function nearTerminator(lines: LineTable, from: number, name: string): string | undefined {
+  if (name.length > LONGEST_NAME) return undefined;
+  const start = lines.start(from);
+  const literal = name.replace(/[^\w ]/g, "\\$&");
+  const near = new RegExp(`^[ \\t]*${literal}[ \\t]*$`, "im");
+  const line = near.exec(lines.text.slice(start, start + NEARBY))?.[0];
+  if (line === undefined) return undefined;
+  const differs = line.includes(name) ? "it has blanks beside the name" : "capital and small letters differ";
+  return `the line ${quoted(line)} does not end it: ${differs}`;
 }
 
 /** Where reading goes on after a heredoc without an end, so that errors further down are found too. */

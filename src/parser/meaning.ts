@@ -106,6 +106,12 @@ function copy(kind: "COPY" | "ADD", syntax: Shape<"words">, base: Base, scope: S
       destination.span,
     );
   }
+  for (const { opener, name, span } of base.heredocs) {
+    if (!/\s/.test(opener)) continue;
+    const message = `the heredoc ${quoted(opener)} names a file, so no blank may stand in it`;
+    const hint = `as in <<${name.replace(/\s+/g, "-")}`;
+    findings.error("InvalidHeredocName", message, span, hint);
+  }
   const sources = words.slice(0, -1).filter((_, index) => !heredocs[index]);
   return { kind, ...base, sources, destination, json: syntax.array !== undefined };
 }
@@ -184,7 +190,8 @@ function strings({ elements }: ArraySyntax, { line, findings }: Scope): readonly
   return elements.map((element) => {
     const value: unknown = JSON.parse(element.image);
     if (typeof value !== "string") {
-      findings.error("NotAString", `a JSON array may hold only strings here`, spanOf(element, line));
+      const hint = typeof value === "object" ? undefined : `put it in quotes: "${element.image}"`;
+      findings.error("NotAString", "a JSON array may hold only strings here", spanOf(element, line), hint);
       return "";
     }
     if (value.includes("\0"))

@@ -27,7 +27,9 @@ export function printContainerfile(file: PartialContainerfile): string {
     lines.push(printInstruction(instruction, inside, file.escape));
   }
   lines.push(...takeBefore(Number.POSITIVE_INFINITY).map(commentLine));
-  return lines.map((line) => `${line}\n`).join("");
+  const text = lines.map((line) => `${line}\n`).join("");
+  // Of two byte order marks the first would be taken for one.
+  return text.startsWith("\ufeff") ? `\ufeff${text}` : text;
 }
 
 /** The comments that belong to an instruction stand directly above it; a blank line keeps others away from it. */

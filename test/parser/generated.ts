@@ -45,24 +45,26 @@ const command: fc.Arbitrary<Command> = fc.oneof(
     .map((parts) => ({ form: "shell" as const, text: parts.join(" ") })),
 );
 
-const heredoc: fc.Arbitrary<Heredoc> = fc
-  .record({
-    name: fc.constantFrom("EOF", "a.txt", "E F"),
-    lines: fc.array(fc.constantFrom("x", "", " EOF", "# y", "RUN z \\"), { maxLength: 3 }),
-    quoted: fc.boolean(),
-    chomp: fc.boolean(),
-  })
-  .map(({ name: delimiter, lines, quoted, chomp }) => {
-    const shown = quoted || delimiter.includes(" ") ? `'${delimiter}'` : delimiter;
-    return {
-      name: delimiter,
-      body: lines.map((line) => `${line}\n`).join(""),
-      expand: !shown.startsWith("'"),
-      chomp,
-      opener: `<<${chomp ? "-" : ""}${shown}`,
-      span: nowhere,
-    };
-  });
+const heredocNamed = (...names: readonly string[]): fc.Arbitrary<Heredoc> =>
+  fc
+    .record({
+      name: fc.constantFrom(...names),
+      lines: fc.array(fc.constantFrom("x", "", " EOF", "# y", "RUN z \\"), { maxLength: 3 }),
+      quoted: fc.boolean(),
+      chomp: fc.boolean(),
+    })
+    .map(({ name: delimiter, lines, quoted, chomp }) => {
+      const shown = quoted || delimiter.includes(" ") ? `'${delimiter}'` : delimiter;
+      return {
+        name: delimiter,
+        body: lines.map((line) => `${line}\n`).join(""),
+        expand: !shown.startsWith("'"),
+        chomp,
+        opener: `<<${chomp ? "-" : ""}${shown}`,
+        span: nowhere,
+      };
+    });
+const heredoc = heredocNamed("EOF", "a.txt", "E F");
 
 type Fields<T extends Instruction = Instruction> = T extends Instruction
   ? Omit<T, "span" | "text" | "flags" | "comments" | "heredocs"> & { readonly heredocs?: readonly Heredoc[] }
@@ -75,7 +77,7 @@ const copy: fc.Arbitrary<Fields> = fc.oneof(
   fc
     .record({ texts: fc.array(plainText, { minLength: 2, maxLength: 4 }) })
     .map(({ texts }) => words("ADD", texts, false)),
-  fc.array(heredoc, { minLength: 1, maxLength: 2 }).map((heredocs) => ({
+  fc.array(heredocNamed("EOF", "a.txt"), { minLength: 1, maxLength: 2 }).map((heredocs) => ({
     kind: "COPY" as const,
     sources: [word("src")],
     destination: word("/x/"),
