@@ -43,6 +43,23 @@ export function withoutUrlSecrets(text: string): string {
   return text.replace(URL_SECRET, "$1***@");
 }
 
+/** The same, as long as before, so that a caret below it stays where it should. */
+function withoutSecretsInPlace(text: string): string {
+  return text.replace(
+    URL_SECRET,
+    (all, scheme: string) => `${scheme}${"*".repeat(all.length - scheme.length - 1)}@`,
+  );
+}
+
+/** What is wrong lies in the text of the place, not in what a step did. */
+const OF_THE_TEXT: ReadonlySet<ErrorCode> = new Set([
+  "usage",
+  "syntax",
+  "unsupported",
+  "not-found",
+  "invalid-name",
+]);
+
 /** Makes text safe to print: control characters escaped, credentials in URLs removed. */
 export function printable(text: string): string {
   return withoutUrlSecrets(text).replace(
@@ -58,7 +75,7 @@ export class CooperError extends Error {
   readonly span: Span | undefined;
   /** `file:line:column`, when the error has a place in a source text. */
   readonly where: string | undefined;
-  /** The line of that place, with a caret line below it. */
+  /** The line of the place with a caret line below it, when what is wrong lies there and no finding shows it. */
   readonly excerpt: string | undefined;
   /** What `cooper` exits with: a failed RUN's own status, else 125. */
   readonly exitCode: number;
@@ -73,11 +90,14 @@ export class CooperError extends Error {
     this.span = options.span;
     this.where = options.source && options.span ? place(options.source, options.span) : undefined;
     this.exitCode = options.exitCode ?? 125;
-    const { source, span } = options;
-    this.excerpt = source && span ? withoutUrlSecrets(excerpt(source, span)) : undefined;
+    const { source, span, diagnostics = [] } = options;
     this.findings = source
-      ? (options.diagnostics ?? []).map((d) => withoutUrlSecrets(renderDiagnostic(source, d)))
+      ? diagnostics.map((one) => withoutSecretsInPlace(renderDiagnostic(source, one)))
       : [];
+    this.excerpt =
+      source && span && diagnostics.length === 0 && OF_THE_TEXT.has(code)
+        ? withoutSecretsInPlace(excerpt(source, span))
+        : undefined;
   }
 }
 

@@ -41,7 +41,7 @@ export function exitCodeOf(error: unknown): number {
 
 /**
  * What the user reads about an error: the findings of a syntax error with their excerpts, one `Error:` line, and
- * indented lines for its place, the line there, and a hint. `debug` adds the stack and the causes. Ends with a newline.
+ * indented lines for its place with an excerpt, and its hint. `debug` adds the stack and the causes. Ends with a newline.
  */
 export function renderFailure(error: unknown, options: { readonly debug: boolean }): string {
   const cause = told(error);
@@ -53,12 +53,12 @@ export function renderFailure(error: unknown, options: { readonly debug: boolean
   if (known?.where !== undefined && findings.length === 0 && !message.includes(known.where)) {
     lines.push(`  at ${oneLine(known.where)}`);
   }
-  // A failed command has said itself what was wrong with it.
-  if (known?.excerpt !== undefined && findings.length === 0 && known.code !== "run-failed") {
-    lines.push(manyLines(known.excerpt).replace(/^/gm, "  "));
+  if (known?.excerpt !== undefined) {
+    lines.push(...known.excerpt.split("\n").map((line) => `  ${manyLines(line)}`));
   }
   const hint = known ? known.hint : "this is a bug in cooper; COOPER_DEBUG=1 shows where";
-  if (hint !== undefined && !(options.debug && !known)) lines.push(`  hint: ${oneLine(hint)}`);
+  const isSaid = findings.some((finding) => hint !== undefined && finding.endsWith(`hint: ${hint}`));
+  if (hint !== undefined && !isSaid && !(options.debug && !known)) lines.push(`  hint: ${oneLine(hint)}`);
   if (options.debug) lines.push(...stacks(cause));
   return `${lines.join("\n")}\n`;
 }
@@ -81,6 +81,7 @@ export function failureEvent(error: unknown): Readonly<Record<string, unknown>> 
     message: known?.message ?? (cause instanceof Error ? cause.message : String(cause)),
     exitCode: exitCodeOf(error),
     ...(known?.where === undefined ? {} : { where: known.where }),
+    ...(known?.excerpt === undefined ? {} : { excerpt: known.excerpt }),
     ...(known?.hint === undefined ? {} : { hint: known.hint }),
     ...(known && known.findings.length > 0 ? { findings: known.findings } : {}),
   };

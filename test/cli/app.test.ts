@@ -1,4 +1,6 @@
-import { expect, test } from "vitest";
+import { describe, expect, test } from "vitest";
+import { fromWire, toWire } from "../../src/api/wire.js";
+import type { WireError } from "../../src/api/wire.js";
 import { summaries } from "../../src/cli/commands/catalogue.js";
 import { exitCodeOf, renderFailure } from "../../src/cli/failure.js";
 import { CooperError } from "../../src/errors.js";
@@ -72,6 +74,39 @@ test("X11: an error is one line that only shows", () => {
   expect(renderFailure(error, { debug: false })).toBe(
     "Error: no\\x1b[2J\\nSuccessfully tagged \\u202ex\n  hint: a\\nb\n",
   );
+});
+
+describe("an error with a place in a Containerfile", () => {
+  const text = "FROM scratch\nADD --x=y https://me:secret@example.test/f /\n";
+  const source = { name: "Containerfile", text };
+  const span = { start: 17, end: 22, line: 2, column: 5, endLine: 2 };
+  const line = "ADD --x=y https://*********@example.test/f /";
+
+  test("shows the line, without the credentials in it", () => {
+    const error = new CooperError("unsupported", "no --x", { source, span, hint: "leave it out" });
+    expect(renderFailure(error, { debug: false })).toBe(
+      `Error: no --x\n  at Containerfile:2:5\n  2 | ${line}\n    |     ^^^^^\n  hint: leave it out\n`,
+    );
+    expect(fromWire(toWire(error) as WireError)).toMatchObject({ excerpt: error.excerpt });
+  });
+
+  test("says a hint once", () => {
+    const found = { code: "flag", severity: "error", message: "no --x", span, hint: "leave it out" } as const;
+    const error = new CooperError("syntax", "Containerfile:2:5: no --x", {
+      source,
+      span,
+      hint: "leave it out",
+      diagnostics: [found],
+    });
+    expect(renderFailure(error, { debug: false })).toBe(
+      `Containerfile:2:5: error: no --x\n2 | ${line}\n  |     ^^^^^\nhint: leave it out\n\nError: Containerfile:2:5: no --x\n`,
+    );
+  });
+
+  test("does not show the instruction of a step that failed", () => {
+    const error = new CooperError("run-failed", "exit status 1", { source, span });
+    expect(renderFailure(error, { debug: false })).toBe("Error: exit status 1\n  at Containerfile:2:5\n");
+  });
 });
 
 test("stacks are for COOPER_DEBUG=1 only", async () => {
