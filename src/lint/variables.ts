@@ -18,7 +18,7 @@ export interface VariableOptions {
 export function variablesIn(text: string, { escape, quotes }: VariableOptions): readonly VariableUse[] {
   if (!text.includes("$")) return [];
   const found: VariableUse[] = [];
-  const name = /\$\{?([A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-])/y;
+  const name = /\$\{?([\p{L}_][\p{L}\p{Nd}_]*|\p{Nd}+|[@*#?$!-])/uy;
   let doubleQuoted = false;
   for (let at = 0; at < text.length; at++) {
     const char = text[at];

@@ -1,13 +1,10 @@
 import { CooperError } from "../errors.js";
 import { isBlank } from "./characters.js";
-import { ANY, type Pattern } from "./pattern.js";
 
 /** The longest result of one expansion, in UTF-16 units. */
 const LONGEST_RESULT = 1024 * 1024;
-/** The longest pattern of one `#`, `%` or `/`: matching costs value times pattern. */
-const LONGEST_PATTERN = 1024;
 
-/** Takes the pieces of an expansion in order. `quoted` pieces are split into no words and hold no wildcards. */
+/** Takes the pieces of an expansion in order. `quoted` pieces are split into no words. */
 export interface Sink {
   put(text: string, quoted: boolean): void;
 }
@@ -57,24 +54,3 @@ export function wordSink(): Sink & { words(): readonly string[] } {
     },
   };
 }
-
-/** Reads `*` and `?` of unquoted pieces as wildcards. */
-export function patternSink(): Sink & { pattern(): Pattern } {
-  const stretches: number[][] = [[]];
-  let length = 0;
-  return {
-    put(text, quoted) {
-      length += text.length;
-      if (length > LONGEST_PATTERN)
-        throw new CooperError("syntax", "a pattern is longer than 1024 characters");
-      for (const char of text) {
-        if (!quoted && char === "*") stretches.push([]);
-        else stretches.at(-1)?.push(!quoted && char === "?" ? ANY : (char.codePointAt(0) ?? 0));
-      }
-    },
-    pattern: () => stretches,
-  };
-}
-
-/** For words that are read but not used, as the default of a variable that is set. */
-export const NO_SINK: Sink = { put: () => undefined };

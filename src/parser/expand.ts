@@ -1,7 +1,14 @@
 import { CooperError } from "../errors.js";
 import { type Escape, quoteEnd } from "./characters.js";
-import { NO_SINK, patternSink, type Sink, textSink, wordSink } from "./expand-sinks.js";
-import { type Pattern, removePrefix, removeSuffix, splitByPattern } from "./pattern.js";
+import { type Sink, textSink, wordSink } from "./expand-sinks.js";
+import {
+  readPattern,
+  removePrefix,
+  removeSuffix,
+  splitByPattern,
+  splitPrefix,
+  splitSuffix,
+} from "./pattern.js";
 
 /** The value of a variable, undefined when it is not set. */
 export type Lookup = (name: string) => string | undefined;
@@ -9,28 +16,28 @@ export type Lookup = (name: string) => string | undefined;
 export interface ExpandOptions {
   /** The file's escape character. */
   readonly escape: Escape;
-  /** Called with the name of each variable that was used without being set, and for which no default stood. */
-  readonly onUnset?: (name: string) => void;
 }
 
 const DEEPEST = 100;
 
 /**
  * A word with its variables replaced and its quotes and escapes removed: `$v ${v}`, `${v:-w} ${v:+w} ${v:?e}` and the
- * same without the colon, `${v#p} ${v##p} ${v%p} ${v%%p}`, `${v/p/r} ${v//p/r}`. Unset variables are empty. A default
- * or alternative that is not used is not evaluated. At most 1 MiB long and 100 substitutions deep.
- * Throws CooperError `syntax` without a place. Source: Dockerfile reference, "Environment replacement"; POSIX sh 2.6.2.
+ * same without the colon, `${v#p} ${v##p} ${v%p} ${v%%p}`, `${v/p/r} ${v//p/r}`, and buildah's `${v/#p/r} ${v/%p/r}`.
+ * Unset variables are empty. As in BuildKit, and not as in a shell: a default or alternative is evaluated whether it is
+ * used or not; quotes protect nothing in a pattern, only a backslash does; and a replacement keeps its backslashes.
+ * At most 1 MiB long and 100 substitutions deep. Throws CooperError `syntax` without a place.
+ * Source: Dockerfile reference, "Environment replacement"; POSIX sh 2.6.2.
  */
 export function expandWord(text: string, lookup: Lookup, options: ExpandOptions): string {
   const sink = textSink();
-  expand(text, lookup, options, true, sink);
+  expand(text, lookup, options.escape, true, sink);
   return sink.text();
 }
 
 /** As `expandWord`, the result split at the blanks that stand in no quotes; values of unquoted variables split too. */
 export function expandWords(text: string, lookup: Lookup, options: ExpandOptions): readonly string[] {
   const sink = wordSink();
-  expand(text, lookup, options, true, sink);
+  expand(text, lookup, options.escape, true, sink);
   return sink.words();
 }
 
@@ -38,13 +45,9 @@ export function expandWords(text: string, lookup: Lookup, options: ExpandOptions
  * The body of an unquoted heredoc with its variables replaced. Quotes are text; a backslash protects the character after
  * it and vanishes, whatever the file's escape is. Limits and errors as for `expandWord`. Source: BuildKit.
  */
-export function expandHeredoc(
-  body: string,
-  lookup: Lookup,
-  options: Omit<ExpandOptions, "escape"> = {},
-): string {
+export function expandHeredoc(body: string, lookup: Lookup): string {
   const sink = textSink();
-  expand(body, lookup, { ...options, escape: "\\" }, false, sink);
+  expand(body, lookup, "\\", false, sink);
   return sink.text();
 }
 
@@ -53,31 +56,31 @@ interface Reader {
   readonly escape: Escape;
   /** False in heredoc bodies. */
   readonly quotes: boolean;
-  readonly value: (name: string) => string | undefined;
-  readonly unset: (name: string) => void;
+  readonly value: Lookup;
+  /** True in patterns and replacements: escape characters stay. */
+  keepsEscapes: boolean;
   at: number;
   depth: number;
 }
 
-function expand(text: string, lookup: Lookup, options: ExpandOptions, quotes: boolean, sink: Sink): void {
-  const unset = options.onUnset ?? (() => undefined);
-  const reader: Reader = { text, escape: options.escape, quotes, value: lookup, unset, at: 0, depth: 0 };
+function expand(text: string, value: Lookup, escape: Escape, quotes: boolean, sink: Sink): void {
+  const reader: Reader = { text, escape, quotes, value, keepsEscapes: false, at: 0, depth: 0 };
   readUntil(reader, "", sink, false);
 }
 
-/** Reads up to one of the characters `stops`, or to the end when there are none, and leaves the reader on it. */
-function readUntil(reader: Reader, stops: string, sink: Sink, quoted: boolean): void {
+/** Reads up to the character `stop` and leaves the reader on it; to the end when `stop` is empty. */
+function readUntil(reader: Reader, stop: string, sink: Sink, quoted: boolean): void {
   const { text, escape, quotes } = reader;
   for (;;) {
     const from = reader.at;
-    while (reader.at < text.length && !isSpecial(text[reader.at] ?? "", reader, stops)) reader.at++;
+    while (reader.at < text.length && !isSpecial(text[reader.at] ?? "", reader, stop)) reader.at++;
     if (reader.at > from) sink.put(text.slice(from, reader.at), quoted);
     if (reader.at >= text.length) {
-      if (stops !== "") throw problem(`"}" is missing`, reader);
+      if (stop !== "") throw problem(`"${stop}" is missing`, reader);
       return;
     }
     const char = text[reader.at] ?? "";
-    if (stops.includes(char)) return;
+    if (char === stop) return;
     if (char === "$") readDollar(reader, sink, quoted);
     else if (char === escape) readEscape(reader, sink);
     else if (quotes && char === "'") readSingleQuotes(reader, sink);
@@ -85,15 +88,14 @@ function readUntil(reader: Reader, stops: string, sink: Sink, quoted: boolean): 
   }
 }
 
-function isSpecial(char: string, { escape, quotes }: Reader, stops: string): boolean {
-  return (
-    char === "$" || char === escape || (quotes && (char === "'" || char === '"')) || stops.includes(char)
-  );
+function isSpecial(char: string, { escape, quotes }: Reader, stop: string): boolean {
+  return char === "$" || char === escape || char === stop || (quotes && (char === "'" || char === '"'));
 }
 
 /** An escape at the very end protects nothing and vanishes. */
 function readEscape(reader: Reader, sink: Sink): void {
-  sink.put(reader.text[reader.at + 1] ?? "", true);
+  const kept = reader.keepsEscapes ? reader.escape : "";
+  sink.put(kept + (reader.text[reader.at + 1] ?? ""), true);
   reader.at += 2;
 }
 
@@ -116,7 +118,8 @@ function readDoubleQuotes(reader: Reader, sink: Sink): void {
     else if (char === escape) {
       const next = text[reader.at + 1] ?? "";
       const protects = next === "$" || next === '"' || next === escape;
-      sink.put(protects ? next : escape, true);
+      const kept = reader.keepsEscapes ? escape : "";
+      sink.put(kept + (protects ? next : escape), true);
       reader.at += protects ? 2 : 1;
     } else {
       reader.at++;
@@ -136,30 +139,23 @@ function readDollar(reader: Reader, sink: Sink, quoted: boolean): void {
   }
   const name = readName(reader);
   if (name === "") sink.put("$", true);
-  else putValue(name, reader, sink, quoted);
+  else sink.put(reader.value(name) ?? "", quoted);
 }
 
 /** A name, a row of digits, or one of the shell's special parameters, which no build sets. */
 function readName(reader: Reader): string {
-  const pattern = /[A-Za-z_][A-Za-z0-9_]*|[0-9]+|[@*#?$!-]/y;
+  const pattern = /[\p{L}_][\p{L}\p{Nd}_]*|\p{Nd}+|[@*#?$!-]/uy;
   pattern.lastIndex = reader.at;
   const name = pattern.exec(reader.text)?.[0] ?? "";
   reader.at += name.length;
   return name;
 }
 
-function putValue(name: string, reader: Reader, sink: Sink, quoted: boolean): void {
-  if (sink === NO_SINK) return;
-  const value = reader.value(name);
-  if (value === undefined) reader.unset(name);
-  else sink.put(value, quoted);
-}
-
 function readSubstitution(reader: Reader, sink: Sink, quoted: boolean): void {
   const { text } = reader;
   const name = readName(reader);
   if (name === "") throw problem("${ is not followed by a name", reader);
-  const operator = /:?[-+?]|##?|%%?|\/\/?|\}/y;
+  const operator = /:?[-+?]|[#%}]|\/[/#%]?/y;
   operator.lastIndex = reader.at;
   const found = operator.exec(text)?.[0];
   if (found === undefined) {
@@ -167,50 +163,48 @@ function readSubstitution(reader: Reader, sink: Sink, quoted: boolean): void {
     throw problem(`\${${name}${text.slice(reader.at, reader.at + 2)}…} is not supported`, reader);
   }
   reader.at += found.length;
-  if (found === "}") putValue(name, reader, sink, quoted);
-  else if (found.startsWith("/")) readReplacement(name, found === "//", reader, sink, quoted);
-  else if (found.startsWith("#") || found.startsWith("%")) readRemoval(name, found, reader, sink, quoted);
-  else readCondition(name, found, reader, sink, quoted);
+  const value = reader.value(name);
+  if (found === "}") sink.put(value ?? "", quoted);
+  else if (found.startsWith("/")) sink.put(replaced(value ?? "", found, reader), quoted);
+  else if (found === "#" || found === "%") sink.put(shortened(value ?? "", found, reader), quoted);
+  else readCondition(name, value, found, reader, sink, quoted);
 }
 
-function readCondition(name: string, operator: string, reader: Reader, sink: Sink, quoted: boolean): void {
-  const live = sink !== NO_SINK;
-  const value = live ? reader.value(name) : undefined;
-  const given = value !== undefined && !(operator.startsWith(":") && value === "");
-  const kind = operator.at(-1);
-  if (kind === "?") {
-    const message = textSink();
-    readUntil(reader, "}", live && !given ? message : NO_SINK, quoted);
-    const reason = value === undefined ? "is not set" : "is empty";
-    if (live && !given) throw new CooperError("syntax", `${name}: ${message.text() || reason}`);
-  } else readUntil(reader, "}", live && given === (kind === "+") ? sink : NO_SINK, quoted);
-  reader.at++;
-  if (live && given && kind !== "+") sink.put(value, quoted);
-}
-
-function readRemoval(name: string, operator: string, reader: Reader, sink: Sink, quoted: boolean): void {
-  const pattern = readPattern(reader, "}", sink);
-  reader.at++;
-  const remove = operator.startsWith("#") ? removePrefix : removeSuffix;
-  putChanged(name, (value) => remove(value, pattern, operator.length === 2), reader, sink, quoted);
-}
-
-/** `${v/p}` removes what p matches, as in bash. */
-function readReplacement(
+function readCondition(
   name: string,
-  everywhere: boolean,
+  value: string | undefined,
+  operator: string,
   reader: Reader,
   sink: Sink,
   quoted: boolean,
 ): void {
-  const pattern = readPattern(reader, "/}", sink);
-  const replacement = textSink();
-  if (reader.text[reader.at++] === "/") {
-    readUntil(reader, "}", sink === NO_SINK ? NO_SINK : replacement, quoted);
-    reader.at++;
+  const given = value !== undefined && !(operator.startsWith(":") && value === "");
+  const kind = operator.at(-1);
+  const unused = textSink();
+  const word = kind !== "?" && given === (kind === "+") ? sink : unused;
+  readEscaped(reader, "}", word, quoted, false);
+  if (kind === "?" && !given) {
+    const reason = value === undefined ? "is not set" : "is empty";
+    throw new CooperError("syntax", `${name}: ${unused.text() || reason}`);
   }
-  const by = replacement.text();
-  putChanged(name, (value) => joined(splitByPattern(value, pattern, everywhere), by), reader, sink, quoted);
+  if (given && kind !== "+") sink.put(value, quoted);
+}
+
+/** `${v#p}` and `${v%p}`; the second `#` or `%` that asks for the longest match may come out of a variable. */
+function shortened(value: string, operator: string, reader: Reader): string {
+  const text = readText(reader, "}");
+  const longest = text.startsWith(operator);
+  const pattern = readPattern(longest ? text.slice(1) : text);
+  return (operator === "#" ? removePrefix : removeSuffix)(value, pattern, longest);
+}
+
+/** `${v/p/r}` and its kin. */
+function replaced(value: string, operator: string, reader: Reader): string {
+  const pattern = readPattern(readText(reader, "/"));
+  const by = readText(reader, "}");
+  if (operator === "/#") return joined(splitPrefix(value, pattern, true), by);
+  if (operator === "/%") return joined(splitSuffix(value, pattern, true), by);
+  return joined(splitByPattern(value, pattern, operator === "//"), by);
 }
 
 /** Not `join`: the limit must stop the text while it grows, and not once it is there. */
@@ -223,23 +217,20 @@ function joined(around: readonly string[], by: string): string {
   return result.text();
 }
 
-function readPattern(reader: Reader, stops: string, sink: Sink): Pattern {
-  const pattern = patternSink();
-  readUntil(reader, stops, sink === NO_SINK ? NO_SINK : pattern, false);
-  return pattern.pattern();
+/** A pattern or replacement with its escape characters. */
+function readText(reader: Reader, stop: string): string {
+  const sink = textSink();
+  readEscaped(reader, stop, sink, false, true);
+  return sink.text();
 }
 
-function putChanged(
-  name: string,
-  change: (value: string) => string,
-  reader: Reader,
-  sink: Sink,
-  quoted: boolean,
-): void {
-  if (sink === NO_SINK) return;
-  const value = reader.value(name);
-  if (value === undefined) reader.unset(name);
-  else sink.put(change(value), quoted);
+/** Reads up to `stop` and over it. */
+function readEscaped(reader: Reader, stop: string, sink: Sink, quoted: boolean, keepsEscapes: boolean): void {
+  const before = reader.keepsEscapes;
+  reader.keepsEscapes = keepsEscapes;
+  readUntil(reader, stop, sink, quoted);
+  reader.keepsEscapes = before;
+  reader.at++;
 }
 
 function problem(message: string, { text }: Reader): CooperError {

@@ -19,7 +19,7 @@ type Shape<S extends Syntax["shape"]> = Extract<Syntax, { readonly shape: S }>;
 type Base = Pick<Instruction, "span" | "text" | "flags" | "comments" | "heredocs">;
 
 const STAGE_NAME = /^[a-z][a-z0-9_.-]*$/i;
-const ARG_NAME = /^[a-z_][a-z0-9_.-]*$/i;
+const ARG_NAME = /^[\p{L}_][\p{L}\p{Nd}_.-]*$/u;
 
 /** Gives the tokens of one instruction their meaning and reports what the grammar cannot see. After an error its result is of no use. */
 export function toInstruction(syntax: Syntax, scope: Scope): Instruction {
