@@ -37,8 +37,8 @@ export interface BuildOptions extends TransferOptions {
    */
   readonly context?: string | Readable;
   /**
-   * Path of the Containerfile (relative to the current directory, then to the context; in a `context` always to that), or
-   * "-" for stdin; several are joined in order. Default: Containerfile, else Dockerfile, else dockerfile, of the context.
+   * Path of the Containerfile (relative to the current directory, then to the context; in a `context` always to that), its
+   * http or https URL, or "-" for stdin; several are joined in order. Default: Containerfile, else Dockerfile, else dockerfile, of the context.
    */
   readonly file?: string | readonly string[];
   /** The Containerfile's text instead of a file; with "-" among the files, instead of stdin. */

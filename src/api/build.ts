@@ -17,7 +17,7 @@ import {
 } from "../builder/index.js";
 import type { BuildContext } from "../context/index.js";
 import type { BuildOptions, BuildResult } from "../cooper.js";
-import { CooperError, hasCode, ioError } from "../errors.js";
+import { CooperError, hasCode } from "../errors.js";
 import type { CooperEvent } from "../events.js";
 import type { FullReference, Platform } from "../image/index.js";
 import {
@@ -29,12 +29,13 @@ import {
   parseReference,
   platformMatches,
 } from "../image/index.js";
-import { sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
 import { warnOfFindings } from "./build-warnings.js";
-import { containerfileLocation, filesOf, ignorePlaces } from "./context.js";
+import { containerfileLocation, ignorePlaces } from "./context.js";
 import type { BuildSource } from "./context-source.js";
+import type { WithTexts } from "./given-texts.js";
+import { withTexts } from "./given-texts.js";
 import { ignoredPaths } from "./ignored.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
@@ -51,7 +52,7 @@ import { hasSingleId } from "./workshop.js";
 export async function build(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
   const signal = given.signal ?? new AbortController().signal;
   const names = (given.tags ?? []).map((tag) => taggable(tag));
-  const read = await withStdin(given);
+  const read = await withTexts(workshop, given);
   await using fetched = read.context === undefined ? undefined : await openSource(workshop, read);
   const options = fetched?.options ?? read;
   const buildArgs = buildArgsOf(options);
@@ -102,35 +103,9 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
 }
 
 /** Loaded when first needed: most contexts are directories. */
-async function openSource(workshop: Workshop, options: BuildOptions): Promise<BuildSource> {
+async function openSource(workshop: Workshop, options: WithTexts<BuildOptions>): Promise<BuildSource> {
   const { openBuildSource } = await import("./context-source.js");
   return openBuildSource(workshop, options);
-}
-
-/** With the Containerfile's text when it comes from stdin, which can be read only once. */
-export async function withStdin(options: BuildOptions): Promise<BuildOptions> {
-  const dashes = filesOf(options).filter((file) => file === "-").length;
-  if (dashes === 0 || options.containerfile !== undefined) return options;
-  if (options.context === "-")
-    throw new CooperError("usage", "stdin cannot be both the Containerfile and the build context");
-  if (dashes > 1) throw new CooperError("usage", "stdin can be only one of the Containerfiles");
-  const { text } = sourceText("stdin", await readStdin(options.signal));
-  return { ...options, containerfile: text };
-}
-
-/** Everything up to the end. Throws the signal's reason, `io`. */
-async function readStdin(signal: AbortSignal | undefined): Promise<Buffer> {
-  const [{ addAbortSignal }, { buffer }] = await Promise.all([
-    import("node:stream"),
-    import("node:stream/consumers"),
-  ]);
-  try {
-    signal?.throwIfAborted();
-    return await buffer(signal ? addAbortSignal(signal, process.stdin) : process.stdin);
-  } catch (error) {
-    signal?.throwIfAborted();
-    throw ioError("read", "stdin", error);
-  }
 }
 
 /** A failed command says nothing of the user namespace, where `chown` gets but EINVAL. */

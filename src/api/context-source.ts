@@ -2,23 +2,22 @@ import { createWriteStream, mkdirSync, readFileSync } from "node:fs";
 import { join, resolve } from "node:path";
 import type { Readable } from "node:stream";
 import { pipeline } from "node:stream/promises";
-import { DEFAULT_NAMES } from "../builder/index.js";
+import { DEFAULT_NAMES, MAX_CONTAINERFILE } from "../builder/index.js";
 import type { BuildOptions } from "../cooper.js";
 import { CooperError, ioError, printable } from "../errors.js";
 import type { EventListener } from "../events.js";
 import type { GitSource } from "../fetch/index.js";
 import { insideTree, isRemoteUrl, parseGitSource } from "../fetch/index.js";
 import { cleanPath, resolvePath } from "../fs/index.js";
+import { shownUrl } from "../net/index.js";
 import { sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import { joinSources } from "../source.js";
 import { openArchive, unpackContext } from "./archive-tree.js";
 import { filesOf } from "./context.js";
+import type { WithTexts } from "./given-texts.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Workshop } from "./workshop.js";
-
-/** A Containerfile beyond this is refused before it is parsed, bytes. */
-const MAX_CONTAINERFILE = 64 * 1024 * 1024;
 
 export interface ContextSourceOptions {
   /** Keep `.git` of a repository, unless its URL says otherwise. Default false. */
@@ -78,8 +77,7 @@ async function materialize(
     ...(options.signal ? { signal: options.signal } : {}),
     notice: (message) => options.onEvent?.({ type: "notice", message }),
   });
-  const { origin, pathname } = new URL(source);
-  return fromFile(workshop, path, `${origin}${pathname}`, stage, options);
+  return fromFile(workshop, path, shownUrl(new URL(source)), stage, options);
 }
 
 /** A stream as a file, which can be handed to another process; disposing removes it. Throws `io`, `no-space`. */
@@ -159,7 +157,10 @@ export interface BuildSource extends AsyncDisposable {
 }
 
 /** Fetches the context of a build and finds its Containerfile in it. Throws as `openContextSource`, and `not-found`. */
-export async function openBuildSource(workshop: Workshop, options: BuildOptions): Promise<BuildSource> {
+export async function openBuildSource(
+  workshop: Workshop,
+  options: WithTexts<BuildOptions>,
+): Promise<BuildSource> {
   const { context, buildArgs, signal, onEvent } = options;
   if (context === undefined) throw new Error("a build with a context directory");
   const keep = buildArgs?.["BUILDKIT_CONTEXT_KEEP_GIT_DIR"];
@@ -180,7 +181,11 @@ export async function openBuildSource(workshop: Workshop, options: BuildOptions)
   }
 }
 
-function containerfileOf(workshop: Workshop, source: ContextSource, options: BuildOptions): SourceText {
+function containerfileOf(
+  workshop: Workshop,
+  source: ContextSource,
+  options: WithTexts<BuildOptions>,
+): SourceText {
   const { containerfile } = options;
   const files = filesOf(options);
   if (source.containerfile) {
@@ -191,12 +196,12 @@ function containerfileOf(workshop: Workshop, source: ContextSource, options: Bui
     );
   }
   if (containerfile !== undefined && !files.includes("-"))
-    return { name: files[0] ?? "Containerfile", text: containerfile };
+    return { name: files.join(" + ") || "Containerfile", text: containerfile };
   if (files.length === 0) return defaultInside(workshop, source.dir);
   return joinSources(
     files.map((file) => {
       if (file === "-") return { name: "stdin", text: containerfile ?? "" };
-      const found = readInside(workshop, source.dir, file);
+      const found = options.fetchedFiles?.[file] ?? readInside(workshop, source.dir, file);
       if (found) return found;
       throw new CooperError("not-found", `there is no Containerfile ${file} in the build context`);
     }),

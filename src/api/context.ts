@@ -7,19 +7,26 @@ import type { ContextEntry, ContextListing, ContextOptions, PathExplanation } fr
 import { hasCode } from "../errors.js";
 import type { EventListener } from "../events.js";
 import { cleanPath, ROOT, textOf, walkTree } from "../fs/index.js";
+import type { WithTexts } from "./given-texts.js";
 
 /** Where the options say that the Containerfile is. */
-export function containerfileLocation(options: ContextOptions): ContainerfileLocation {
+export function containerfileLocation(options: WithTexts<ContextOptions>): ContainerfileLocation {
   return {
     contextDir: resolve(options.contextDir ?? "."),
     files: filesOf(options),
     ...(options.containerfile === undefined ? {} : { text: options.containerfile }),
+    ...(options.fetchedFiles === undefined ? {} : { fetched: options.fetchedFiles }),
   };
 }
 
 /** The Containerfiles that the options name, in order; none: the default one of the context. */
 export function filesOf({ file = [] }: Pick<ContextOptions, "file">): readonly string[] {
   return typeof file === "string" ? [file] : file;
+}
+
+/** True for a Containerfile that must be fetched: it has no ignore file of its own. */
+export function isUrl(file: string): boolean {
+  return /^https?:\/\//i.test(file);
 }
 
 /** Where to look for an ignore file. `containerfile`: absolute path of the Containerfile, when it is in a file. */
@@ -99,7 +106,7 @@ function ignoreFileName(ignore: IgnoreFile | undefined): { readonly ignoreFile?:
 
 /** A context can be looked at before it has a Containerfile, but one that is named must be there. */
 function containerfilePath(options: ContextOptions): string | undefined {
-  const files = filesOf(options).filter((file) => file !== "-");
+  const files = filesOf(options).filter((file) => file !== "-" && !isUrl(file));
   if (files.length === 0 && options.file !== undefined) return undefined;
   try {
     return readContainerfile(containerfileLocation({ ...options, file: files })).path;

@@ -9,9 +9,9 @@ import type { BaseFacts, LintFacts } from "../lint/index.js";
 import { applyFixes } from "../lint/index.js";
 import type { Diagnostic, SourceText } from "../source.js";
 import { baseFacts } from "./build-warnings.js";
-import { withStdin } from "./build.js";
-import { containerfileLocation } from "./context.js";
+import { containerfileLocation, filesOf, isUrl } from "./context.js";
 import { checkSource } from "./check.js";
+import { withTexts } from "./given-texts.js";
 import { ignoredPaths } from "./ignored.js";
 import type { Workshop } from "./workshop.js";
 
@@ -23,11 +23,14 @@ const MOST_ROUNDS = 10;
  * Throws `not-found`, `io`, and `usage` for a fix of what is in no file.
  */
 export async function lintFile(workshop: Workshop, options: LintOptions): Promise<LintResult> {
-  if (options.fix && (options.file === "-" || options.containerfile !== undefined)) {
+  const isInFile = filesOf(options).every((file) => file !== "-" && !isUrl(file));
+  if (options.fix && (!isInFile || options.containerfile !== undefined)) {
     throw new CooperError("usage", "there is no file to write the fixes to");
   }
   const contextDir = resolve(options.contextDir ?? ".");
-  const source = readContainerfile(containerfileLocation(await withStdin({ ...options, contextDir })));
+  const source = readContainerfile(
+    containerfileLocation(await withTexts(workshop, { ...options, contextDir })),
+  );
   const facts = factsOf(workshop, options, contextDir);
   const diagnostics = await checkSource(source, facts);
   if (!options.fix) return { source, diagnostics, fixed: [] };

@@ -1,7 +1,7 @@
 import { resolve } from "node:path";
 import type { BuildOptions, BuildResult, Cooper, OpenOptions } from "../cooper.js";
 import type { CooperEvent } from "../events.js";
-import { withStdin } from "./build.js";
+import { withTexts } from "./given-texts.js";
 import { localCooper } from "./local.js";
 import { NeedsPrivileges } from "./privileges.js";
 import type { RemoteCall } from "./remote.js";
@@ -33,7 +33,9 @@ function rootless(local: Cooper, workshop: Workshop): Cooper {
   return {
     ...local,
     build: (options) =>
-      options.context === undefined ? rootlessBuild(local, options) : fetchingBuild(workshop, options),
+      options.context === undefined
+        ? rootlessBuild(local, workshop, options)
+        : fetchingBuild(workshop, options),
     push: (nameOrId, destination, options) =>
       remote("push", nameOrId, destination, options ?? {}) as ReturnType<Cooper["push"]>,
     remove: (namesOrIds, options) =>
@@ -47,8 +49,8 @@ function rootless(local: Cooper, workshop: Workshop): Cooper {
 const LASTING: readonly CooperEvent["type"][] = ["pull-start", "transfer", "notice"];
 
 /** Tries without privileges first, saying nothing of its steps until it is known that all of them were cached. */
-async function rootlessBuild(local: Cooper, given: BuildOptions): Promise<BuildResult> {
-  const options = await withStdin(given);
+async function rootlessBuild(local: Cooper, workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
+  const options = await withTexts(workshop, given);
   const held: CooperEvent[] = [];
   const { onEvent } = options;
   const hold = (event: CooperEvent): void => {
@@ -88,7 +90,7 @@ async function rootlessBuild(local: Cooper, given: BuildOptions): Promise<BuildR
 
 /** A context that must be fetched is fetched once, by the engine; it shares our stdin, but no stream of the caller's. */
 async function fetchingBuild(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
-  const options = await withStdin(given);
+  const options = await withTexts(workshop, given);
   const { context, signal } = options;
   const call = (own: Partial<BuildOptions>): Promise<unknown> =>
     callEngine({

@@ -11,7 +11,7 @@ import type { SourceText } from "../source.js";
 import { joinSources } from "../source.js";
 
 /** A Containerfile beyond this is refused before it is parsed, bytes. */
-const MAX_SIZE = 64 * 1024 * 1024;
+export const MAX_CONTAINERFILE = 64 * 1024 * 1024;
 
 /** Where a build's Containerfile comes from. */
 export interface ContainerfileLocation {
@@ -20,6 +20,8 @@ export interface ContainerfileLocation {
   readonly files?: readonly string[];
   /** The text itself, when it is in no file; among `files` it is that of "-". */
   readonly text?: string;
+  /** What the URLs among `files` hold. */
+  readonly fetched?: Readonly<Record<string, SourceText>>;
 }
 
 /** A Containerfile's text, and the absolute path of its (first) file when it is in one. */
@@ -31,24 +33,20 @@ export interface ContainerfileText extends SourceText {
 export const DEFAULT_NAMES = ["Containerfile", "Dockerfile", "dockerfile"];
 
 /** Reads the Containerfile: the given ones, else the first default name of the context. Throws `not-found`, `unsupported`, `io`. */
-export function readContainerfile({ contextDir, files, text }: ContainerfileLocation): ContainerfileText {
+export function readContainerfile(location: ContainerfileLocation): ContainerfileText {
+  const { contextDir, files, text, fetched = {} } = location;
   if (files === undefined || files.length === 0) {
     return text === undefined ? readDefault(contextDir) : { name: "Containerfile", text };
   }
   if (text !== undefined && !files.includes("-")) return { name: files.join(" + "), text };
   const texts = files.map((file): ContainerfileText =>
-    file === "-" ? { name: "stdin", text: text ?? "" } : readGiven(contextDir, file),
+    file === "-" ? { name: "stdin", text: text ?? "" } : (fetched[file] ?? readGiven(contextDir, file)),
   );
   const path = texts.find((one) => one.path !== undefined)?.path;
   return { ...joinSources(texts), ...(path === undefined ? {} : { path }) };
 }
 
 function readGiven(contextDir: string, file: string): ContainerfileText {
-  if (/^https?:\/\//i.test(file)) {
-    throw new CooperError("unsupported", `a Containerfile that is a URL is not supported: ${file}`, {
-      hint: "fetch it yourself: curl -fsSL URL | cooper build -f - CONTEXT",
-    });
-  }
   if (file.endsWith(".in")) refuseTemplate(file);
   for (const path of isAbsolute(file) ? [file] : [resolve(file), join(contextDir, file)]) {
     const found = readIfThere(path);
@@ -88,7 +86,7 @@ function readDefault(contextDir: string): ContainerfileText {
 function readIfThere(path: string): Buffer | undefined {
   try {
     const { size } = statSync(path);
-    if (size > MAX_SIZE) throw new CooperError("syntax", `${path} is larger than 64 MiB`);
+    if (size > MAX_CONTAINERFILE) throw new CooperError("syntax", `${path} is larger than 64 MiB`);
     return readFileSync(path);
   } catch (error) {
     if (errnoOf(error) === "ENOENT" || errnoOf(error) === "ENOTDIR") return undefined;

@@ -12,7 +12,7 @@
 export { runPlan } from "./build.js";
 export type { BuildRun, BuiltImage } from "./build.js";
 export type { ContainerfileLocation, ContainerfileText } from "./containerfile.js";
-export { DEFAULT_NAMES, parseCached, readContainerfile } from "./containerfile.js";
+export { DEFAULT_NAMES, MAX_CONTAINERFILE, parseCached, readContainerfile } from "./containerfile.js";
 export type { ParsedContainerfile } from "./containerfile.js";
 export type { BuildEngine } from "./engine.js";
 export { problemsOf } from "./problems.js";

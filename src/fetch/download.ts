@@ -34,12 +34,14 @@ interface Task {
   readonly authorization: string | undefined;
   readonly key: Digest;
   readonly options: DownloadOptions;
+  /** Largest body that is accepted, bytes. */
+  readonly limit: number;
 }
 
 /** `Fetcher.download`. */
 export async function download(room: HttpRoom, text: string, options: DownloadOptions): Promise<Download> {
   const task = taskOf(room, text, options);
-  const known = room.cache.find(task.key);
+  const known = knownBody(task);
   // Only the checksum counts: whatever the server has now cannot be better.
   if (known && known.digest === options.checksum) {
     const path = room.newFile();
@@ -47,11 +49,16 @@ export async function download(room: HttpRoom, text: string, options: DownloadOp
   }
   for (let failures = 1; ; failures += 1) {
     try {
-      return await attempt(task, room.cache.find(task.key));
+      return await attempt(task, knownBody(task));
     } catch (error) {
       await waitOrGiveUp(task, networkFailure(error, task.url, options.signal), failures);
     }
   }
+}
+
+function knownBody({ room, key, limit }: Task): KnownBody | undefined {
+  const known = room.cache.find(key);
+  return known && known.size <= limit ? known : undefined;
 }
 
 function taskOf(room: HttpRoom, text: string, options: DownloadOptions): Task {
@@ -69,7 +76,8 @@ function taskOf(room: HttpRoom, text: string, options: DownloadOptions): Task {
   url.username = "";
   url.password = "";
   url.hash = "";
-  return { room, url, authorization, key: digestOf(url.href), options };
+  const limit = Math.min(room.maxSize, options.maxSize ?? Infinity);
+  return { room, url, authorization, key: digestOf(url.href), options, limit };
 }
 
 function decodedPart(text: string): string {
@@ -157,17 +165,14 @@ function redirected({ options }: Task, from: URL, location: string | undefined):
 
 /** Reads the body into a file of ours; nothing is left when it is not whole, too large or not what the checksum says. */
 async function receive(task: Task, answer: Answer, url: URL): Promise<Download> {
-  const { room, options } = task;
+  const { room, options, limit } = task;
   const tooLarge = (): CooperError =>
-    new FetchFailure(
-      "network",
-      `cannot fetch ${shownUrl(task.url)}: it is larger than ${room.maxSize} bytes`,
-    );
-  if (Number(headerOf(answer, "content-length") ?? 0) > room.maxSize) throw tooLarge();
+    new FetchFailure("network", `cannot fetch ${shownUrl(task.url)}: it is larger than ${limit} bytes`);
+  if (Number(headerOf(answer, "content-length") ?? 0) > limit) throw tooLarge();
   const path = room.newFile();
   try {
     const { digest, size } = await writeBody(answer, path, (soFar) => {
-      if (soFar > room.maxSize) throw tooLarge();
+      if (soFar > limit) throw tooLarge();
     });
     checkSum(digest, task);
     const etag = headerOf(answer, "etag");

@@ -9,6 +9,8 @@ export interface FetchOptions {
 export interface DownloadOptions extends FetchOptions {
   /** What the body must hash to. */
   readonly checksum?: Digest;
+  /** Largest body that is accepted, bytes; no more than the Fetcher's own limit. */
+  readonly maxSize?: number;
 }
 
 /** A body that was received whole; the file is ours until the Fetcher is closed, and read-only. */

@@ -135,12 +135,4 @@ describe("the one file", () => {
     lab.write({ Containerfile: "FROM scratch\n" });
     await lab.cooper.build({ contextDir: lab.context });
   });
-
-  test("is no URL", async () => {
-    await using lab = await openLab();
-    await expect(build(lab, "https://example.com/Containerfile")).rejects.toMatchObject({
-      code: "unsupported",
-      message: "a Containerfile that is a URL is not supported: https://example.com/Containerfile",
-    });
-  });
 });
