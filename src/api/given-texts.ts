@@ -2,7 +2,6 @@ import { readFileSync } from "node:fs";
 import { MAX_CONTAINERFILE } from "../builder/index.js";
 import type { BuildOptions, ContextOptions } from "../cooper.js";
 import { CooperError, ioError } from "../errors.js";
-import { shownUrl } from "../net/index.js";
 import { sourceText } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import { filesOf, isUrl } from "./context.js";
@@ -53,7 +52,7 @@ async function withFetched<T extends Given>(workshop: Workshop, options: T): Pro
   const isGiven = containerfile !== undefined && !files.includes("-");
   const urls = isGiven ? [] : files.filter((file) => isUrl(file));
   if (urls.length === 0 || options.fetchedFiles !== undefined) return options;
-  const fetcher = await workshop.fetcher();
+  const [fetcher, { shownUrl }] = await Promise.all([workshop.fetcher(), import("../net/index.js")]);
   const fetchedFiles: Record<string, SourceText> = {};
   for (const url of urls) {
     const { path } = await fetcher.download(url, {

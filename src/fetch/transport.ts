@@ -4,7 +4,7 @@ import { createSecureContext } from "node:tls";
 import type { SecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
 import type { Reach } from "../net/index.js";
-import { mayRefer, proxyFor, reachOf, shownUrl, systemAuthorities } from "../net/index.js";
+import { mayRefer, proxyAgent, proxyFor, reachOf, shownUrl, systemAuthorities } from "../net/index.js";
 import { FetchFailure, networkFailure } from "./failure.js";
 
 /** Limits of time in ms; all but `connectMs` are about progress, never about the whole. */
@@ -90,7 +90,7 @@ export function openTransport({ env, etc, timings, lookup = systemLookup }: Tran
     };
 
   const dispatcherFor = (
-    { Agent, ProxyAgent }: typeof import("undici"),
+    undici: typeof import("undici"),
     url: URL,
     sentBy: Reach | undefined,
   ): Dispatcher => {
@@ -98,15 +98,16 @@ export function openTransport({ env, etc, timings, lookup = systemLookup }: Tran
     const key = `${url.protocol} ${sentBy} ${proxy?.href}`;
     const known = dispatchers.get(key);
     if (known) return known;
-    const common = { maxHeaderSize: MAX_HEADER_BYTES, connectTimeout: timings.connectMs };
-    const tls = {
-      timeout: timings.connectMs,
-      ...(url.protocol === "https:" ? { secureContext: secureContext() } : {}),
-    };
-    const proxyTls = proxy?.protocol === "https:" ? { secureContext: secureContext() } : {};
+    const { connectMs } = timings;
+    const tls = url.protocol === "https:" ? { secureContext: secureContext() } : {};
+    const proxyContext = proxy?.protocol === "https:" ? secureContext() : undefined;
+    const common = { maxHeaderSize: MAX_HEADER_BYTES };
     const made = proxy
-      ? new ProxyAgent({ ...common, uri: proxy.href, requestTls: tls, proxyTls })
-      : new Agent({ ...common, connect: { ...tls, lookup: guardedLookup(sentBy) as never } });
+      ? proxyAgent(undici, { ...common, proxy, proxyContext, tls, connectMs })
+      : new undici.Agent({
+          ...common,
+          connect: { ...tls, timeout: connectMs, lookup: guardedLookup(sentBy) as never },
+        });
     dispatchers.set(key, made);
     return made;
   };

@@ -42,8 +42,20 @@ export interface WireFailure {
   readonly plain: boolean;
 }
 
+/** What went wrong between us and a proxy, in plain words; the server behind it was not reached. */
+export class ProxyFailure extends Error {
+  readonly transient: boolean;
+
+  constructor(message: string, transient: boolean) {
+    super(message);
+    this.transient = transient;
+  }
+}
+
 /** Reads an error of Node's or undici's by its code. */
 export function wireFailure(error: unknown): WireFailure {
+  if (error instanceof ProxyFailure)
+    return { reason: error.message, transient: error.transient, certificate: false, plain: false };
   const code = codeOf(error);
   const certificate = CERTIFICATE_ERRORS.test(code);
   const untrusted = certificate && !(code in REASONS);

@@ -5,7 +5,7 @@ import { createSecureContext } from "node:tls";
 import type { SecureContext } from "node:tls";
 import type { Dispatcher } from "undici";
 import { CooperError } from "../errors.js";
-import { mayRefer, proxyFor, reachOf, shownUrl } from "../net/index.js";
+import { mayRefer, proxyAgent, proxyFor, reachOf, shownUrl } from "../net/index.js";
 import type { Reach, Referral } from "../net/index.js";
 import type { TlsMaterial } from "./certificates.js";
 import { networkFailure } from "./failure.js";
@@ -138,33 +138,26 @@ export function openTransport({
       });
     };
 
-  const dispatcherFor = (
-    { Agent, ProxyAgent }: typeof import("undici"),
-    { url, peer, guard }: WireRequest,
-  ): Dispatcher => {
+  const dispatcherFor = (undici: typeof import("undici"), { url, peer, guard }: WireRequest): Dispatcher => {
     const proxy = proxyFor(url, env);
     const key = `${url.protocol} ${guard?.from} ${guard?.purpose} ${proxy?.href}`;
     const known = dispatchers.get(peer)?.get(key);
     if (known) return known;
+    const { connectMs } = timings;
     const tls =
       url.protocol === "https:"
         ? { secureContext: secureContext(peer), rejectUnauthorized: !peer.anyCertificate }
         : {};
-    const common = { maxHeaderSize: MAX_HEADER_BYTES, connectTimeout: timings.connectMs };
-    const proxyTls =
+    const common = { maxHeaderSize: MAX_HEADER_BYTES };
+    const proxyContext =
       proxy?.protocol === "https:"
-        ? { secureContext: secureContext({ material: { ca: [] }, anyCertificate: false }) }
-        : {};
+        ? secureContext({ material: { ca: [] }, anyCertificate: false })
+        : undefined;
     const made = proxy
-      ? new ProxyAgent({
+      ? proxyAgent(undici, { ...common, proxy, proxyContext, tls, connectMs })
+      : new undici.Agent({
           ...common,
-          uri: proxy.href,
-          requestTls: { ...tls, timeout: timings.connectMs },
-          proxyTls,
-        })
-      : new Agent({
-          ...common,
-          connect: { ...tls, timeout: timings.connectMs, lookup: guardedLookup(guard) as never },
+          connect: { ...tls, timeout: connectMs, lookup: guardedLookup(guard) as never },
         });
     dispatchers.set(peer, (dispatchers.get(peer) ?? new Map<string, Dispatcher>()).set(key, made));
     return made;
