@@ -5,6 +5,7 @@ import type { EventListener } from "../events.js";
 import type { BaseFacts } from "../lint/index.js";
 import { lint } from "../lint/index.js";
 import type { ParsedContainerfile } from "../builder/index.js";
+import type { Containerfile } from "../parser/index.js";
 import type { Diagnostic, SourceText } from "../source.js";
 import { place } from "../source.js";
 import type { StoredImage } from "../store/index.js";
@@ -41,8 +42,22 @@ export async function warnOfFindings(build: BeforeSteps): Promise<void> {
   );
   const errors = found.filter(({ severity }) => severity === "error");
   if (errors.length > 0) throw refused(source, errors);
+  for (const directive of parsed.file.directives) warnOfFrontend(source, directive, emit);
   for (const warning of parsed.file.warnings) emit(event(source, warning, warning.message));
   for (const warning of found) emit(event(source, warning, `${warning.code}: ${warning.message}`));
+}
+
+/** The frontend of BuildKit itself reads what we read; another one may read another language. */
+const USUAL_FRONTEND = /^(?:docker\.io\/)?docker\/dockerfile(?:-upstream)?(?:[:@]|$)/;
+
+function warnOfFrontend(
+  source: SourceText,
+  { name, value, span }: Containerfile["directives"][number],
+  emit: EventListener,
+): void {
+  if (name !== "syntax" || USUAL_FRONTEND.test(value)) return;
+  const message = `the frontend ${value} is not used: no image is run to read the file`;
+  emit({ type: "warning", code: "syntax-directive", message, where: place(source, span) });
 }
 
 async function basesOf({ plan, baseImage }: BeforeSteps): Promise<ReadonlyMap<string, BaseFacts>> {

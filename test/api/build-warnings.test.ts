@@ -48,6 +48,14 @@ test("a stage that is not built is not told about, as far as its work is concern
   ]);
 });
 
+test("a frontend of one's own is told to be unused, and never fetched; BuildKit's own is no news", async () => {
+  expect(warnings(await build("# syntax=registry.invalid/my/frontend:2\nFROM scratch\nENV a=1\n"))).toEqual([
+    "Containerfile:1:1: the frontend registry.invalid/my/frontend:2 is not used: no image is run to read the file",
+  ]);
+  for (const usual of ["docker/dockerfile:1", "docker.io/docker/dockerfile:1.7-labs", "docker/dockerfile"])
+    expect(warnings(await build(`# syntax=${usual}\nFROM scratch\nENV a=1\n`))).toEqual([]);
+});
+
 test("variables of a base image are known", async () => {
   await using cooper = await openCooper({ root });
   const containerfile = "FROM scratch\nENV SET=1\n";
