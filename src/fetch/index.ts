@@ -12,8 +12,16 @@
  *
  * It refuses to read local repositories, to ask for passwords, and to know what is done with what it brings.
  */
+import type { FetcherOptions } from "./fetcher.js";
+import type { Fetcher } from "./types.js";
+
 export type * from "./types.js";
-export { openFetcher } from "./fetcher.js";
 export type { FetcherOptions } from "./fetcher.js";
 export { isRemoteUrl, parseGitSource } from "./git-source.js";
 export { insideTree } from "./work-tree.js";
+
+/** Loads what speaks to servers, and with it Node's net and tls; a build that fetches nothing goes without. */
+export async function openFetcher(options: FetcherOptions): Promise<Fetcher> {
+  const room = await import("./fetcher.js");
+  return room.openFetcher(options);
+}

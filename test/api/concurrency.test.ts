@@ -133,6 +133,7 @@ describeWith(["root", "mounts", "busybox"], "one store, many users", () => {
     const unwanted = [
       "net",
       "child_process",
+      "fs/promises",
       "tty",
       "zlib",
       "perf_hooks",

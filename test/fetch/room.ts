@@ -7,7 +7,8 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import type { CooperError } from "../../src/errors.js";
 import type { Fetcher, FetcherOptions, GitSource } from "../../src/fetch/index.js";
-import { openFetcher, parseGitSource } from "../../src/fetch/index.js";
+import { openFetcher } from "../../src/fetch/fetcher.js";
+import { parseGitSource } from "../../src/fetch/index.js";
 
 /** A Fetcher with directories of its own, all removed on dispose. */
 export interface FetchRoom extends AsyncDisposable {

@@ -1,4 +1,4 @@
-import { readFile } from "node:fs/promises";
+import { readFileSync } from "node:fs";
 import { resolve } from "node:path";
 import { ioError } from "../../errors.js";
 import { renderDiagnostic } from "../../source.js";
@@ -16,8 +16,7 @@ export const parse = command({
   operands: { min: 1, max: 1 },
   run: async ({ flags: given, operands: [path = ""] }, world) => {
     const name = path === "-" ? "stdin" : path;
-    const text =
-      path === "-" ? await world.stdin.readAll(world.signal) : await read(resolve(world.cwd, path));
+    const text = path === "-" ? await world.stdin.readAll(world.signal) : read(resolve(world.cwd, path));
     const { parse: parseText } = await import("../../index.js");
     const { file, diagnostics } = await parseText(text, { name });
     if (given.json) world.stdout.write(`${terminalJson({ file, diagnostics })}\n`);
@@ -34,9 +33,9 @@ export const parse = command({
   },
 });
 
-async function read(path: string): Promise<string> {
+function read(path: string): string {
   try {
-    return await readFile(path, "utf8");
+    return readFileSync(path, "utf8");
   } catch (error) {
     throw ioError("read", path, error);
   }
