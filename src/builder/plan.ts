@@ -8,7 +8,7 @@ import type { KnownVariables, PlannedInstruction } from "./known-variables.js";
 import { knownVariables } from "./known-variables.js";
 import type { NamedContext, Names, Origin, RawStage } from "./origins.js";
 import { baseOf, contextOrigin, didYouMean, fromFlag, fromName, originOf, platformOf } from "./origins.js";
-import { checkRunFlags } from "./run-flags.js";
+import { checkChoice, checkRunFlags } from "./run-flags.js";
 import { copyOfContext, labelInstruction } from "./synthetic.js";
 import { checkCopies } from "./copy/check.js";
 
@@ -88,6 +88,11 @@ export function makePlan(
     const [stage, link] = [raw[number], links[number]];
     return stage && link ? [toStagePlan(stage, link, number, position)] : [];
   });
+  for (const { instructions } of raw) {
+    for (const { instruction, at: own } of instructions) {
+      if (instruction.kind === "RUN") instruction.flags.forEach((flag) => void checkChoice(flag, own.source));
+    }
+  }
   for (const stage of planned) refuseFlags(stage, scene, links);
   const every = [...globals, ...raw.flatMap((stage) => stage.instructions.map((one) => one.instruction))];
   return {

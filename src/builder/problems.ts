@@ -5,8 +5,10 @@ import { checkRunMount } from "../parser/index.js";
 import type { Diagnostic, SourceText, Span } from "../source.js";
 import { parseChmod } from "./copy/chmod.js";
 import { makePlan } from "./plan.js";
+import { checkChoice } from "./run-flags.js";
 import { scratchConfig } from "./state.js";
 import { applyMetadata } from "./steps/metadata.js";
+import { checkOwner } from "./users.js";
 
 /** Stages and findings beyond these numbers are not looked for: each costs a plan. */
 const MOST_STAGES = 100;
@@ -31,7 +33,7 @@ function valueProblems(source: SourceText, { escape, instructions }: Containerfi
     if (problem && problem.code !== "unsupported") found.push(diagnostic("InvalidValue", problem, span));
   };
   for (const instruction of instructions) {
-    for (const flag of instruction.flags) attempt(flag.span, () => checkFlag(instruction, flag));
+    for (const flag of instruction.flags) attempt(flag.span, () => checkFlag(source, instruction, flag));
     if (isValue(instruction) && !hasVariable(instruction)) {
       const state = { config: scratchConfig(hostPlatform()), args: new Map<string, string>(), cmdSet: false };
       attempt(instruction.span, () => applyMetadata(instruction, state, { source, escape }));
@@ -40,11 +42,15 @@ function valueProblems(source: SourceText, { escape, instructions }: Containerfi
   return found;
 }
 
-function checkFlag({ kind }: Instruction, { name, value = "" }: Flag): void {
+function checkFlag(source: SourceText, { kind }: Instruction, flag: Flag): void {
+  const { name, value = "" } = flag;
   if (kind === "RUN" && name === "mount") {
     checkRunMount(value, (text) => (text.includes("$") ? undefined : text));
-  } else if ((kind === "COPY" || kind === "ADD") && name === "chmod" && !value.includes("$"))
-    parseChmod(value);
+  } else if (kind === "RUN") checkChoice(flag, source);
+  else if ((kind === "COPY" || kind === "ADD") && value !== "" && !value.includes("$")) {
+    if (name === "chmod") parseChmod(value);
+    if (name === "chown") checkOwner(value);
+  }
 }
 
 const VALUES = ["EXPOSE", "STOPSIGNAL", "HEALTHCHECK", "VOLUME", "WORKDIR", "USER"] as const;

@@ -1,14 +1,18 @@
 import { CooperError, withPlace } from "../errors.js";
 import type { Flag, RunInstruction, RunMount } from "../parser/index.js";
 import { checkRunMount } from "../parser/index.js";
+import type { SourceText } from "../source.js";
 import { expandAt } from "./expand.js";
 import type { Expansion } from "./expand.js";
 import type { KnownVariables } from "./known-variables.js";
 import { expandKnown } from "./known-variables.js";
 import type { FromWord } from "./origins.js";
 
-const NETWORKS = ["default", "none", "host"];
-const SECURITY = ["sandbox", "insecure"];
+/** What these flags may say; variables are not replaced in them. */
+const CHOICES: Readonly<Record<string, readonly string[]>> = {
+  network: ["default", "none", "host"],
+  security: ["sandbox", "insecure"],
+};
 
 /** Types of mounts that the sandbox has. */
 const OFFERED_MOUNTS: readonly RunMount["type"][] = [];
@@ -33,9 +37,7 @@ export function checkRunFlags(
       if (!mount || !OFFERED_MOUNTS.includes(mount.type)) {
         refused.push(notOffered(`--mount${mount ? ` of type ${mount.type}` : ""}`, flag, at));
       }
-    } else if (flag.name === "network") oneOf(NETWORKS, flag, at);
-    else if (flag.name === "security") {
-      oneOf(SECURITY, flag, at);
+    } else if (flag.name in CHOICES) {
       if (flag.value === "insecure") refused.push(notOffered("--security=insecure", flag, at));
     } else refused.push(notOffered(`--${flag.name}`, flag, at));
   }
@@ -53,8 +55,10 @@ function readMount(flag: Flag, at: Expansion, known: KnownVariables): RunMount |
   }
 }
 
-function oneOf(allowed: readonly string[], { name, value = "", span }: Flag, { source }: Expansion): void {
-  if (allowed.includes(value)) return;
+/** Throws `syntax` with the place of a flag whose value is none of its choices: in any stage, as BuildKit does. */
+export function checkChoice({ name, value = "", span }: Flag, source: SourceText): void {
+  const allowed = CHOICES[name];
+  if (!allowed || allowed.includes(value)) return;
   const lower = value.toLowerCase();
   const hint = value.includes("$")
     ? { hint: "variables are not replaced here" }

@@ -21,11 +21,20 @@ describe("check", () => {
     ["a stage that comes later", "FROM scratch AS a\nCOPY --from=b a b\nFROM scratch AS b\n", "2:6"],
     ["a mode that is none", "FROM scratch\nCOPY --chmod=8 a b\n", "2:6"],
     ["a mount that is none", "FROM scratch\nRUN --mount=type=none x\n", "2:5"],
+    ["an owner that is none", "FROM scratch\nCOPY --chown=4294967295 a b\n", "2:6"],
+    ["a network that is none", "FROM scratch\nRUN --network=home x\n", "2:5"],
     ["a port that is none", "FROM scratch\nEXPOSE http\n", "2:8"],
     ["a signal that is none", "FROM scratch\nSTOPSIGNAL @\n", "2:1"],
   ])("refuses %s", async (_, text, place) => {
     const errors = (await told(text)).filter((one) => one.includes(" error "));
     expect(errors).toEqual([expect.stringMatching(new RegExp(`^${place} error Invalid(?:Stage|Value)$`))]);
+  });
+
+  test("calls a wrong word of a flag a value", async () => {
+    expect(await told("FROM scratch\nRUN --network=home --security=none x\n")).toEqual([
+      "2:5 error InvalidValue",
+      "2:20 error InvalidValue",
+    ]);
   });
 
   test("refuses several of them at once", async () => {

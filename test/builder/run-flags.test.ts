@@ -60,6 +60,16 @@ test.each([
   expect(events).toEqual([]);
 });
 
+test("a network that is none is refused in a stage that is not built, too", async () => {
+  await using lab = await openLab();
+  await expect(
+    lab.build("FROM scratch\nRUN --network=home x\nFROM scratch\nENV A=1\n"),
+  ).rejects.toMatchObject({
+    code: "syntax",
+    where: "Containerfile:2:5",
+  });
+});
+
 test.each([
   [
     "ARG s=all",
