@@ -60,6 +60,11 @@ const OF_THE_TEXT: ReadonlySet<ErrorCode> = new Set([
   "invalid-name",
 ]);
 
+/** A URL, maybe a malformed one, without its query, which may hold a token. */
+export function withoutQuery(url: string): string {
+  return url.replace(/\?[^#]*/, "");
+}
+
 /** Makes text safe to print: control characters escaped, credentials in URLs removed. */
 export function printable(text: string): string {
   return withoutUrlSecrets(text).replace(

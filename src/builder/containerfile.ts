@@ -108,7 +108,8 @@ export interface ParsedContainerfile {
 
 /**
  * The AST of a Containerfile and the findings about it. They are remembered by the digest of the text and the versions of
- * parser and lint, because loading the grammar costs more than a fully cached build.
+ * parser and lint, because loading the grammar costs more than a fully cached build; nobody else may read them, for URLs
+ * in them may hold passwords.
  */
 export async function parseCached(source: SourceText, cacheDir: string): Promise<ParsedContainerfile> {
   const joints = (source.parts ?? []).map(({ start }) => start).join();
@@ -118,8 +119,8 @@ export async function parseCached(source: SourceText, cacheDir: string): Promise
   if (known) return known;
   const file = await parse(source);
   const findings = findInText(source, file).map(withoutFix);
-  makeDirectories(cacheDir);
-  atomicWrite(path, JSON.stringify({ file, findings }));
+  makeDirectories(cacheDir, 0o700);
+  atomicWrite(path, JSON.stringify({ file, findings }), { mode: 0o600 });
   return { file, findings };
 }
 

@@ -1,7 +1,7 @@
 import { createHash } from "node:crypto";
 import { chmod, open, rm } from "node:fs/promises";
 import { setTimeout as sleep } from "node:timers/promises";
-import { CooperError, ioError } from "../errors.js";
+import { CooperError, ioError, withoutQuery } from "../errors.js";
 import { digestFromHex, digestOf } from "../image/index.js";
 import type { Digest } from "../image/index.js";
 import type { Reach } from "../net/index.js";
@@ -66,10 +66,10 @@ function taskOf(room: HttpRoom, text: string, options: DownloadOptions): Task {
   try {
     url = new URL(text);
   } catch {
-    throw new CooperError("usage", `${text} is not a URL`);
+    throw new CooperError("usage", `${withoutQuery(text)} is not a URL`);
   }
   if (url.protocol !== "http:" && url.protocol !== "https:")
-    throw new CooperError("usage", `${text} cannot be downloaded: only http and https can`);
+    throw new CooperError("usage", `${withoutQuery(text)} cannot be downloaded: only http and https can`);
   const { username, password } = url;
   const user = `${decodedPart(username)}:${decodedPart(password)}`;
   const authorization = user === ":" ? undefined : `Basic ${Buffer.from(user).toString("base64")}`;

@@ -1,4 +1,4 @@
-import { CooperError } from "../errors.js";
+import { CooperError, withoutQuery } from "../errors.js";
 import { cleanPath, textOf } from "../fs/index.js";
 import type { GitSource } from "./types.js";
 
@@ -19,18 +19,19 @@ export function isRemoteUrl(text: string): boolean {
  */
 export function parseGitSource(text: string): GitSource | undefined {
   const scp = SCP_FORM.exec(text);
+  const shown = withoutQuery(text);
   if (scp) {
     const [, host = "", path = "", query = "", fragment = ""] = scp;
-    return sourceOf(`${host}:${path}`, new URLSearchParams(query), fragment, text);
+    return sourceOf(`${host}:${path}`, new URLSearchParams(query), fragment, shown);
   }
   if (!REMOTE_SCHEME.test(text)) return undefined;
   const url = parsedUrl(text);
   if (!GIT_SCHEME.test(text) && !url.pathname.endsWith(".git")) return undefined;
-  const fragment = decoded(url.hash.slice(1), text);
+  const fragment = decoded(url.hash.slice(1), shown);
   const query = new URLSearchParams(url.search);
   url.hash = "";
   url.search = "";
-  return sourceOf(url.href, query, fragment, text);
+  return sourceOf(url.href, query, fragment, shown);
 }
 
 function parsedUrl(text: string): URL {
@@ -38,10 +39,10 @@ function parsedUrl(text: string): URL {
   try {
     url = new URL(text);
   } catch {
-    throw new CooperError("usage", `${text} is not a URL`);
+    throw new CooperError("usage", `${withoutQuery(text)} is not a URL`);
   }
   if (url.hostname === "" || url.hostname.startsWith("-"))
-    throw new CooperError("usage", `${text} names no host`);
+    throw new CooperError("usage", `${withoutQuery(text)} names no host`);
   return url;
 }
 

@@ -1,4 +1,4 @@
-import { CooperError } from "../../errors.js";
+import { CooperError, withoutQuery } from "../../errors.js";
 import { isRemoteUrl, parseGitSource } from "../../fetch/index.js";
 import type { Digest } from "../../image/index.js";
 import { isDigest } from "../../image/index.js";
@@ -40,7 +40,7 @@ export function checkRemotes(words: readonly string[], checksum: string | undefi
 /** Throws `usage` for a source that COPY cannot read. */
 export function refuseUrl(text: string): void {
   if (!isRemoteUrl(text)) return;
-  throw new CooperError("usage", `COPY cannot fetch ${text}`, {
+  throw new CooperError("usage", `COPY cannot fetch ${withoutQuery(text)}`, {
     hint: "ADD takes URLs and git repositories",
   });
 }
