@@ -5,6 +5,7 @@ import type { BytePath, LayerHome, OpenFile, TreeEntry } from "../fs/index.js";
 import { inodeOf } from "./inode.js";
 import { componentsOf, WHITEOUT_PREFIX } from "./layer-names.js";
 import { createOutput, skimFrom } from "./layers.js";
+import { endOfMembers, firstMember } from "./gzip-members.js";
 import { decompressed, MAGIC_LENGTH, wrappingOf, zstdOf } from "./layer-stream.js";
 import type { Wrapping } from "./layer-stream.js";
 import { hostDecompressed, hostPeek } from "./host-decompressor.js";
@@ -49,14 +50,15 @@ function peekInside(start: Buffer, wrapping: Exclude<Wrapping, "none">): Buffer 
   try {
     return gunzipSync(prefix, { finishFlush: constants.Z_SYNC_FLUSH, maxOutputLength: 16 * 1024 * 1024 });
   } catch {
-    return Buffer.alloc(0);
+    // Damaged, or other bytes follow: the first member tells.
+    return firstMember(prefix) ?? Buffer.alloc(0);
   }
 }
 
 /**
  * The members of an archive, in its order, as changes: names cleaned, never outside the root; a directory entry for the
  * root itself is left out, since ADD's destination is not the archive's to change. What is compressed is unpacked into
- * an unlinked temporary file first. Contents can be read until the last of them was, also after `file` was closed.
+ * an unlinked temporary file first; what follows the last member of a gzip file is ignored. Contents can be read until the last of them was, also after `file` was closed.
  * Throws `corrupt`, `unsupported`, `no-space`, `io`, `aborted`.
  */
 export async function* readArchive(
@@ -67,7 +69,8 @@ export async function* readArchive(
 ): AsyncGenerator<Change, void> {
   const what = `archive ${quoted(Buffer.from(name, "utf8").toString("latin1"))}`;
   const wrapping = wrappingOf(readStart(file, MAGIC_LENGTH));
-  const tar = wrapping === "none" ? reopened(file, what) : await unpacked(home, file, wrapping, what, signal);
+  const tar =
+    wrapping === "none" ? reopened(file, what) : await unpackedMembers(home, file, wrapping, what, signal);
   const shared = sharedFile(tar.fd);
   try {
     const members: TarMember[] = [];
@@ -159,6 +162,19 @@ function reopened(
     return { fd: openSync(`/proc/self/fd/${file.fd}`, "r"), offset: file.offset, size: file.size };
   } catch (error) {
     throw ioError("read", what, error);
+  }
+}
+
+/** As `unpacked`; where bytes that are no gzip follow the gzip, without them. */
+async function unpackedMembers(...args: Parameters<typeof unpacked>): ReturnType<typeof unpacked> {
+  try {
+    return await unpacked(...args);
+  } catch (error) {
+    const [home, file, wrapping, what, signal] = args;
+    const isDamaged = error instanceof CooperError && error.code === "corrupt";
+    const size = isDamaged && wrapping === "gzip" ? await endOfMembers(file) : undefined;
+    if (size === undefined) throw error;
+    return unpacked(home, { ...file, size }, wrapping, what, signal);
   }
 }
 

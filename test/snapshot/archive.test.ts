@@ -5,6 +5,7 @@ import { gzipSync } from "node:zlib";
 import { describe, expect, test } from "vitest";
 import type { BytePath } from "../../src/fs/index.js";
 import type { Change } from "../../src/snapshot/index.js";
+import { endOfMembers } from "../../src/snapshot/gzip-members.js";
 import { testWith } from "../support/packages.js";
 import { forgeTar } from "../support/tar-forge.js";
 import { failureOf, openRoom, opened } from "./room.js";
@@ -126,6 +127,23 @@ describe("an archive for ADD", () => {
     const file = opened(path);
     expect(room.snapshots.isArchive(file)).toBe(true);
     file.close();
+  });
+
+  test.each([
+    ["one member", gzipSync(tar)],
+    ["two members", Buffer.concat([gzipSync(tar.subarray(0, 700)), gzipSync(tar.subarray(700))])],
+    ["a name in its header", execFileSync("gzip", ["-c", "--name", "package.json"])],
+  ])("may be gzip of %s with other bytes behind it", async (what, packed) => {
+    await using room = openRoom();
+    const path = join(room.dir, "x");
+    writeFileSync(path, Buffer.concat([packed, Buffer.from("a signature\n".repeat(20_000))]));
+    const file = opened(path);
+    const isTar = !what.includes("name");
+    expect(room.snapshots.isArchive(file)).toBe(isTar);
+    expect(await endOfMembers(file)).toBe(packed.length);
+    file.close();
+    if (isTar) expect((await readAll(room, path)).map(contentOf)).toHaveLength(7);
+    expect(room.staged()).toEqual([]);
   });
 
   test.each(["gzip", "bzip2", "xz", "zstd"])("that is damaged %s is corrupt", async (program) => {
