@@ -74,6 +74,24 @@ export function resolveOwner(tree: FileTree, text: string): { readonly uid: numb
   return { uid, gid: idOf(groupText, text) ?? groupId(readGroups(tree), groupText, text) };
 }
 
+/**
+ * Who owns a directory that WORKDIR makes: as `resolveOwner`, but an unknown group is the user's own and an unknown user is
+ * root, since USER need not name anybody before something runs. Source: BuildKit.
+ */
+export function ownerFor(tree: FileTree, user: string): { readonly uid: number; readonly gid: number } {
+  const known = (text: string): ReturnType<typeof resolveOwner> | undefined => {
+    try {
+      return resolveOwner(tree, text);
+    } catch (error) {
+      if (error instanceof CooperError && error.code === "not-found") return undefined;
+      throw error;
+    }
+  };
+  const [userText = "", groupText] = splitUser(user);
+  const { uid, gid } = known(userText) ?? { uid: 0, gid: 0 };
+  return { uid, gid: (groupText === undefined ? undefined : known(`:${groupText}`)?.gid) ?? gid };
+}
+
 /** Throws `usage` for ids out of range, without an image. */
 export function checkOwner(text: string): void {
   for (const part of splitUser(text)) idOf(part, text);

@@ -39,7 +39,7 @@ describe("--chmod", () => {
     ["=X", 0o640, true, 0o111],
     ["u+x-", 0o644, false, 0o744],
   ])("%s turns %o into the right mode", (text, mode, isDirectory, expected) => {
-    expect(parseChmod(text)(mode, isDirectory)).toBe(expected);
+    expect(parseChmod(text).apply(mode, isDirectory)).toBe(expected);
   });
 
   test.each([

@@ -41,7 +41,7 @@ function tarOf(lab: Lab, name: string, make: (dir: string) => void, ...members: 
 }
 
 describe("where COPY writes", () => {
-  test("a directory made for the destination gets 0755 and the owner of --chown, not the source's", async () => {
+  test("a directory made for the destination gets 0755 or the bits of --chmod, and the owner of --chown, not the source's", async () => {
     await using lab = await openLab();
     lab.write({ "d/sub/f": "f" });
     chmodSync(join(lab.context, "d"), 0o700);
@@ -60,8 +60,37 @@ COPY --from=s /one /from/new
     expect([mode(join(out, "plain")), mode(join(out, "plain/sub"))]).toEqual(["755", "750"]);
     expect([owner(join(out, "owned")), owner(join(out, "owned/deep"))]).toEqual(["7:8", "7:8"]);
     expect([owner(join(out, "from/new")), mode(join(out, "from/new"))]).toEqual(["0:0", "755"]);
-    expect([owner(join(out, "from/one")), mode(join(out, "from/one"))]).toEqual(["5:6", "755"]);
+    expect([owner(join(out, "from/one")), mode(join(out, "from/one"))]).toEqual(["5:6", "711"]);
     expect([owner(join(out, "from/new/sub")), mode(join(out, "from/new/sub"))]).toEqual(["5:6", "711"]);
+  });
+
+  test.each([
+    ["711", "711", "711"],
+    ["666", "644", "666"],
+    ["7777", "755", "7777"],
+    ["go-rx", "755", "600"],
+  ])("--chmod=%s gives directories on the way %s and the file %s", async (chmod, way, file) => {
+    await using lab = await openLab();
+    lab.write({ f: "f" });
+    const out = await built(lab, `FROM scratch\nCOPY --chmod=${chmod} f /new/deep/\n`);
+    const modes = ["new", "new/deep", "new/deep/f"].map((path) => mode(join(out, path)));
+    expect(modes).toEqual([way, way, file]);
+  });
+
+  test.each([
+    ["bob", "77:88"],
+    ["bob:grp", "77:99"],
+    ["77", "77:77"],
+    ["5:6", "5:6"],
+    ["bob:nosuch", "77:88"],
+    ["nosuch", "0:0"],
+    ["nosuch:grp", "0:99"],
+  ])("WORKDIR after USER %s makes directories of %s", async (user, expected) => {
+    await using lab = await openLab();
+    lab.write({ "base/etc/passwd": "bob:x:77:88::/:\n", "base/etc/group": "grp:x:99:\n" });
+    const out = await built(lab, `FROM scratch\nCOPY base /\nUSER ${user}\nWORKDIR /etc/new/deep\n`);
+    const owners = ["etc", "etc/new", "etc/new/deep"].map((path) => owner(join(out, path)));
+    expect(owners).toEqual(["0:0", expected, expected]);
   });
 
   test("a link that has the name of a copied file is replaced, a link that is the destination is followed", async () => {

@@ -20,7 +20,7 @@ export async function planArchive(
   engine: BuildEngine,
 ): Promise<void> {
   const owner = target.owner ?? { uid: 0, gid: 0 };
-  const dest = plan.makeDir(cleanPath(target.path), owner, archive.mtimeNs);
+  const dest = plan.makeDir(cleanPath(target.path), { owner, mtimeNs: archive.mtimeNs });
   const snapshotter = await engine.snapshotter();
   for await (const change of snapshotter.readArchive(file, textOf(archive.path), engine.signal)) {
     planEntry(plan, change, dest, target, archive.mtimeNs);
@@ -37,6 +37,6 @@ function planEntry(
   if (change.kind !== "add" || change.entry.path === "") return;
   const { entry } = change;
   refuseWhiteoutName(entry, entry.path);
-  const parent = plan.makeDir(parentOf(joinPath(dest, entry.path)), { uid: 0, gid: 0 }, mtimeNs);
+  const parent = plan.makeDir(parentOf(joinPath(dest, entry.path)), { owner: { uid: 0, gid: 0 }, mtimeNs });
   plan.replace({ ...entry, ...target.owner, path: joinPath(parent, baseName(entry.path)) }, change.content);
 }

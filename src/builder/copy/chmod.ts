@@ -1,7 +1,11 @@
 import { CooperError } from "../../errors.js";
 
 /** New permission bits for an entry. */
-export type Chmod = (mode: number, isDirectory: boolean) => number;
+export interface Chmod {
+  apply(mode: number, isDirectory: boolean): number;
+  /** The bits, where they are the same for every entry. */
+  readonly octal?: number;
+}
 
 const READ = 0o444;
 const WRITE = 0o222;
@@ -26,14 +30,16 @@ type Action = (mode: number, before: number, isDirectory: boolean) => number;
 export function parseChmod(text: string): Chmod {
   if (/^0*[0-7]{1,4}$/.test(text)) {
     const bits = Number.parseInt(text, 8);
-    return () => bits;
+    return { apply: () => bits, octal: bits };
   }
   const clauses = text.split(",").map((clause) => CLAUSE.exec(clause));
   const actions = clauses.flatMap((clause) => (clause ? actionsOf(clause[1] ?? "", clause[2] ?? "") : []));
   if (clauses.includes(null)) {
     throw new CooperError("usage", `--chmod=${text}: must be octal like 755, or symbolic like u=rwX,go=rX`);
   }
-  return (mode, isDirectory) => actions.reduce((bits, action) => action(bits, mode, isDirectory), mode);
+  return {
+    apply: (mode, isDirectory) => actions.reduce((bits, action) => action(bits, mode, isDirectory), mode),
+  };
 }
 
 function actionsOf(classes: string, text: string): readonly Action[] {

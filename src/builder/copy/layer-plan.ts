@@ -12,6 +12,13 @@ const DIRECTORY_MODE = 0o755;
  */
 export const FIXED_TIME = 315_532_800_000_000_000n;
 
+/** How directories look that are made on the way. Mode: 0755 unless told. */
+export interface NewDirectory {
+  readonly owner: { readonly uid: number; readonly gid: number };
+  readonly mode?: number;
+  readonly mtimeNs: bigint;
+}
+
 type Content = () => ReturnType<FileTree["open"]> | Uint8Array;
 
 /**
@@ -83,8 +90,8 @@ export class LayerPlan {
     this.#set(entry, content);
   }
 
-  /** Makes a directory and its missing parents (0755); existing ones stay as they are. Returns its resolved path. */
-  makeDir(path: BytePath, owner: { readonly uid: number; readonly gid: number }, mtimeNs: bigint): BytePath {
+  /** Makes a directory and its missing parents; existing ones stay as they are. Returns its resolved path. */
+  makeDir(path: BytePath, { owner, mode = DIRECTORY_MODE, mtimeNs }: NewDirectory): BytePath {
     const resolved = this.resolve(path, true);
     let at = ROOT;
     for (const name of resolved === "" ? [] : resolved.split("/")) {
@@ -96,7 +103,7 @@ export class LayerPlan {
           "context",
           `/${textOf(at)} is not a directory in the image, but a ${there.type}`,
         );
-      this.#set({ path: at, type: "dir", mode: DIRECTORY_MODE, ...owner, size: 0, mtimeNs }, undefined);
+      this.#set({ path: at, type: "dir", mode, ...owner, size: 0, mtimeNs }, undefined);
     }
     return resolved;
   }

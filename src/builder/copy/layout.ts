@@ -2,7 +2,7 @@ import { CooperError } from "../../errors.js";
 import type { BytePath, TreeEntry } from "../../fs/index.js";
 import { cleanPath, joinPath, parentOf } from "../../fs/index.js";
 import type { Chmod } from "./chmod.js";
-import type { LayerPlan } from "./layer-plan.js";
+import type { LayerPlan, NewDirectory } from "./layer-plan.js";
 import { refuseWhiteoutName } from "./layer-plan.js";
 import type { CopySource, Selected } from "./select.js";
 
@@ -16,15 +16,14 @@ export interface CopyTarget {
 
 /**
  * Plans one source of a COPY (or of an ADD that is not unpacked). Links in the destination are followed, but not one that
- * has the name of a copied file: that is replaced. A directory that the destination becomes gets 0755 and the owner of
- * `--chown`, whatever the source directory has, and the source's time, as does one that is there. Source: BuildKit, which
+ * has the name of a copied file: that is replaced. A directory that the destination becomes gets 0755 (or what an octal
+ * `--chmod` says) and the owner of `--chown`, whatever the source directory has, and the source's time, as does one that is there. Source: BuildKit, which
  * buildah agrees with. Throws `usage` when several files would become one, `context` for a file in a directory's place.
  */
 export function planCopy(plan: LayerPlan, source: CopySource, one: Selected, target: CopyTarget): void {
-  const owner = target.owner ?? { uid: 0, gid: 0 };
   const { mtimeNs } = one.entry;
   if (one.entry.type === "dir") {
-    const dest = plan.makeDir(cleanPath(target.path), owner, mtimeNs);
+    const dest = plan.makeDir(cleanPath(target.path), newDirectory(target, mtimeNs));
     if (!one.isPartial) plan.touch(dest, mtimeNs);
     copyDirectory(plan, source, one, target, dest);
     return;
@@ -39,7 +38,6 @@ export function fileDestination(
   name: string,
   mtimeNs: bigint,
 ): BytePath {
-  const owner = target.owner ?? { uid: 0, gid: 0 };
   const dest = plan.resolve(cleanPath(target.path), true);
   const intoDir = target.path.endsWith("/") || plan.lstat(dest)?.type === "dir";
   if (!intoDir && plan.has(dest)) {
@@ -53,8 +51,20 @@ export function fileDestination(
       hint: "give the file a name in the destination",
     });
   }
-  const dir = plan.makeDir(intoDir ? dest : parentOf(dest), owner, mtimeNs);
+  const dir = plan.makeDir(intoDir ? dest : parentOf(dest), newDirectory(target, mtimeNs));
   return intoDir ? joinPath(dir, name) : dest;
+}
+
+/**
+ * What is made on the way gets the owner of `--chown` and the bits of an octal `--chmod`, but for set-id, sticky, and write
+ * for others than the owner. Source: BuildKit.
+ */
+function newDirectory({ owner, chmod }: CopyTarget, mtimeNs: bigint): NewDirectory {
+  return {
+    owner: owner ?? { uid: 0, gid: 0 },
+    ...(chmod?.octal === undefined ? {} : { mode: chmod.octal & 0o755 }),
+    mtimeNs,
+  };
 }
 
 function copyDirectory(
@@ -80,7 +90,9 @@ function addEntry(
   refuseWhiteoutName(entry, path);
   const owner = target.owner ?? (source.keepOwner ? { uid: entry.uid, gid: entry.gid } : { uid: 0, gid: 0 });
   const mode =
-    target.chmod && entry.type !== "symlink" ? target.chmod(entry.mode, entry.type === "dir") : entry.mode;
+    target.chmod && entry.type !== "symlink"
+      ? target.chmod.apply(entry.mode, entry.type === "dir")
+      : entry.mode;
   // Hard links stay one file within one source, and not across sources.
   const link = entry.linkId === undefined ? {} : { linkId: `${word}:${entry.linkId}` };
   const content = entry.type === "file" ? () => source.tree.open(entry) : undefined;

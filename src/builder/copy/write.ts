@@ -111,7 +111,7 @@ function planHeredoc(plan: LayerPlan, heredoc: HeredocFile, target: CopyTarget, 
   const owner = target.owner ?? { uid: 0, gid: 0 };
   const path = fileDestination(plan, target, cleanPath(heredoc.name), mtimeNs);
   const bytes = Buffer.from(heredoc.content);
-  const mode = target.chmod ? target.chmod(0o644, false) : 0o644;
+  const mode = target.chmod ? target.chmod.apply(0o644, false) : 0o644;
   plan.add({ path, type: "file", mode, ...owner, size: bytes.length, mtimeNs }, () => bytes);
 }
 
