@@ -20,13 +20,14 @@ export function cooperBuilder(cooper: Cooper, version: string): Builder {
       if (image === undefined) throw new Error(`${ociArchive} holds no image`);
       await cooper.tag(image, [name]);
     },
-    async build({ file, contextDir, target, buildArgs, tag, dest }) {
+    async build({ file, contextDir, target, buildArgs, contexts, tag, dest }) {
       try {
         const { imageId } = await cooper.build({
           file,
           contextDir,
           ...(target === undefined ? {} : { target }),
           ...(buildArgs === undefined ? {} : { buildArgs }),
+          ...(contexts === undefined ? {} : { buildContexts: contexts }),
           ...(tag === undefined ? {} : { tags: [tag] }),
         });
         await cooper.save([imageId], { format: "oci-dir", dest });
@@ -60,7 +61,10 @@ export async function buildahBuilder(peers: Peers): Promise<Builder> {
       if (built.status !== 0) return { kind: "rejected", message: lastWord(built.stderr) };
       mkdirSync(request.dest, { recursive: true });
       // OCI's config has no place for HEALTHCHECK, ONBUILD and SHELL: Docker's has, and `dir:` keeps it.
-      const pushed = await peers.buildah(["push", "--quiet", name, `dir:${request.dest}`], { mayFail: true });
+      const pushed = await peers.buildah(
+        ["push", "--quiet", "--disable-compression", name, `dir:${request.dest}`],
+        { mayFail: true },
+      );
       if (pushed.status !== 0) return { kind: "broken", message: lastWord(pushed.stderr) };
       return { kind: "built", layout: request.dest };
     },
@@ -116,11 +120,13 @@ export function buildkitBuilder(docker: Docker, dir: string): Builder {
   };
 }
 
-function buildArguments({ file, contextDir, target, buildArgs = {} }: BuildRequest): readonly string[] {
+function buildArguments(request: BuildRequest): readonly string[] {
+  const { file, contextDir, target, buildArgs = {}, contexts = {} } = request;
   return [
     `--file=${file}`,
     ...(target === undefined ? [] : [`--target=${target}`]),
     ...Object.entries(buildArgs).map(([name, value]) => `--build-arg=${name}=${value}`),
+    ...Object.entries(contexts).map(([name, path]) => `--build-context=${name}=${path}`),
     contextDir,
   ];
 }

@@ -23,6 +23,10 @@ export interface CaseFile {
   readonly before?: readonly { readonly file: string; readonly tag: string }[];
   readonly target?: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
+  /** Named contexts: name → directory of the context. */
+  readonly contexts?: Readonly<Record<string, string>>;
+  /** Peers that make now this and now that of the case, and are not asked: peer → row of docs/differences.md. */
+  readonly unstable?: Readonly<Record<string, string>>;
   readonly differs?: Readonly<Record<string, readonly ExpectedDifference[]>>;
 }
 
@@ -85,10 +89,13 @@ export async function buildCase(bench: Bench, one: Case, home: string, builder: 
     const outcome = await builder.build(request(file, { tag }));
     if (outcome.kind !== "built") return outcome;
   }
-  const { target, buildArgs } = one;
+  const { target, buildArgs, contexts = {} } = one;
   const final = request("Containerfile", {
     ...(target === undefined ? {} : { target }),
     ...(buildArgs === undefined ? {} : { buildArgs }),
+    contexts: Object.fromEntries(
+      Object.entries(contexts).map(([name, path]) => [name, join(home, "context", path)]),
+    ),
   });
   return buildAndRead(builder, final, { base: bench.base, cache: bench.cache });
 }

@@ -1,6 +1,7 @@
 // Makes a build context from a list: what git cannot keep (owners, modes, devices, fifos, hard links, odd names, attributes).
 import { execFileSync } from "node:child_process";
 import {
+  appendFileSync,
   chmodSync,
   lchownSync,
   linkSync,
@@ -31,6 +32,10 @@ export interface ContextEntry {
   /** What an archive holds (`.` for its root), and how it is compressed. */
   readonly entries?: readonly ContextEntry[];
   readonly compression?: "none" | "gzip" | "bzip2" | "xz" | "zstd";
+  /** Written after what an archive holds. */
+  readonly tail?: string;
+  /** Bytes of an archive after which it is cut off. */
+  readonly cut?: number;
 }
 
 /** Makes the entries below `dir`, each over what is there. Needs root where owners or devices are named. */
@@ -88,16 +93,24 @@ function setAttributes(path: string, { type, owner, mode, xattrs = {} }: Context
 
 const COMPRESSION = { none: undefined, gzip: "--gzip", bzip2: "--bzip2", xz: "--xz", zstd: "--zstd" };
 
-function makeArchive(path: string, { entries = [], compression = "none" }: ContextEntry): void {
+function makeArchive(path: string, { entries = [], compression = "none", tail, cut }: ContextEntry): void {
   const dir = mkdtempSync(join(tmpdir(), "cooper-archive-"));
   try {
     makeContext(dir, entries);
     const flag = COMPRESSION[compression];
-    const facts = ["--format=pax", "--pax-option=delete=atime,delete=ctime", "--numeric-owner", "--xattrs"];
+    const facts = [
+      "--format=pax",
+      "--pax-option=delete=atime,delete=ctime",
+      "--mtime=@1000000000",
+      "--numeric-owner",
+      "--xattrs",
+    ];
     const what = [...(flag === undefined ? [] : [flag]), `--directory=${dir}`, "--sort=name"];
     const names = entries.some((entry) => entry.path === ".") ? ["."] : readdirSync(dir);
     const none = names.length === 0 ? ["--files-from=/dev/null"] : [];
     execFileSync("tar", ["--create", `--file=${path}`, ...facts, ...what, ...none, "--", ...names]);
+    if (tail !== undefined) appendFileSync(path, tail);
+    if (cut !== undefined) truncateSync(path, cut);
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

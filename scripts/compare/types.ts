@@ -20,6 +20,8 @@ export interface BuildRequest {
   readonly contextDir: string;
   readonly target?: string;
   readonly buildArgs?: Readonly<Record<string, string>>;
+  /** Named contexts: name → directory. */
+  readonly contexts?: Readonly<Record<string, string>>;
   /** Keeps the image under this name, for a later `FROM`. */
   readonly tag?: string;
   /** Where the image is written, in one of the forms that layout.ts reads. */

@@ -19,10 +19,13 @@ import { openPeers } from "../support/peers.js";
 const FIXTURES = "fixtures/differential";
 const cases = readCases(FIXTURES);
 const names = cases.map(({ name }) => name);
+const isStable = ({ unstable }: Case, peer: string): boolean => unstable?.[peer] === undefined;
 const caseOf = (name: string): Case => cases.find((one) => one.name === name) as Case;
 
 const MINUTES = 60_000;
 const BUILDAH = ["buildah", "crun"];
+/** buildah waits for locks and disks more than it computes; each lane has a storage of its own. */
+const BUILDAH_LANES = 3;
 
 const found = await openDocker({ start: false });
 const docker = typeof found === "string" ? undefined : found;
@@ -33,6 +36,7 @@ describeWith(["root", "mounts", "busybox", "setfattr", "xz", "bzip2", "zstd"], "
   let store: string;
   let cooper: Cooper;
   let bench: CaseBench;
+  /** Each one a lane of its own: several of one name share its cases. */
   const builders: Builder[] = [];
   const seen: Record<string, Map<string, Seen>> = {};
 
@@ -41,14 +45,18 @@ describeWith(["root", "mounts", "busybox", "setfattr", "xz", "bzip2", "zstd"], "
     cooper = await openCooper({ root: store });
     bench = await openBench(FIXTURES, cooper);
     builders.push(cooperBuilder(cooper, "of this checkout"));
-    if (unmet(BUILDAH).length === 0) builders.push(await buildahBuilder(openPeers()));
+    if (unmet(BUILDAH).length === 0)
+      for (let lane = 0; lane < BUILDAH_LANES; lane += 1) builders.push(await buildahBuilder(openPeers()));
     if (docker !== undefined) builders.push(buildkitBuilder(docker, bench.dir));
     const homes = new Map(cases.map((one) => [one.name, layOut(bench, one)]));
+    const waiting = new Map(
+      builders.map(({ name }) => [name, cases.filter((one) => isStable(one, name)).values()]),
+    );
     await Promise.all(
       builders.map(async (builder) => {
-        const results = (seen[builder.name] = new Map<string, Seen>());
+        const results = (seen[builder.name] ??= new Map<string, Seen>());
         await builder.load(BASE_NAME, bench.archive);
-        for (const one of cases)
+        for (const one of waiting.get(builder.name) ?? [])
           results.set(one.name, await buildCase(bench, one, homes.get(one.name) as string, builder));
       }),
     );
@@ -74,7 +82,11 @@ describeWith(["root", "mounts", "busybox", "setfattr", "xz", "bzip2", "zstd"], "
   });
 
   describeWith(BUILDAH, "beside Debian's buildah", () => {
-    test.each(names)("%s is what buildah makes of it", (name) => {
+    const stable = names.filter((name) => isStable(caseOf(name), "buildah"));
+    test("there are at least 120 of them", () => {
+      expect(stable.length).toBeGreaterThanOrEqual(120);
+    });
+    test.each(stable)("%s is what buildah makes of it", (name) => {
       judge(name, "buildah", seen["buildah"]?.get(name));
     });
   });
