@@ -19,7 +19,7 @@ const flags = {
     kind: "list",
     short: "f",
     value: "FILE",
-    help: "Containerfile, its URL, or - for stdin; several are joined (default: Containerfile or Dockerfile)",
+    help: "Containerfile, its URL, or - for stdin; several are joined (default: that of CONTEXT)",
   },
   ignorefile: {
     kind: "string",
