@@ -3,12 +3,9 @@ import { rm } from "node:fs/promises";
 import { join } from "node:path";
 import { ioError } from "../errors.js";
 import type { HttpRoom } from "./download.js";
-import { download } from "./download.js";
 import type { GitRoom } from "./git.js";
-import { checkoutCommit, resolveRef } from "./git.js";
 import { openHttpCache } from "./http-cache.js";
 import type { Lookup, Timings } from "./transport.js";
-import { defaultTimings, openTransport } from "./transport.js";
 import type { Fetcher } from "./types.js";
 
 export interface FetcherOptions {
@@ -21,39 +18,61 @@ export interface FetcherOptions {
   readonly retries?: number;
   /** Largest body that is accepted, bytes; default 64 GiB. */
   readonly maxSize?: number;
+  /** Bytes that bodies may take in `cacheDir` between runs; default 10 GiB. */
+  readonly maxCacheSize?: number;
   /** Limits other than the defaults. */
-  readonly timings?: Partial<Timings>;
+  readonly timings?: Partial<Timings & { /** Without a word of git's, ms. */ readonly gitIdleMs: number }>;
   /** Instead of `/etc`. */
   readonly etc?: string;
   /** Instead of the system's resolver. */
   readonly lookup?: Lookup;
 }
 
+const GIT_IDLE_MS = 300_000;
+const MAX_CACHE_SIZE = 10 * 1024 ** 3;
 const MAX_SIZE = 64 * 1024 ** 3;
 let opened = 0;
 
-/** Opens the room. Nothing is made and no connection opened before the first call; disposing removes its files. */
+/**
+ * Opens the room. Nothing is made or loaded and no connection opened before the first call: whoever only asks what a URL
+ * is does not pay for TLS. Disposing removes its files.
+ */
 export function openFetcher(options: FetcherOptions): Fetcher {
+  const scratch = scratchFiles(options.scratchDir);
+  let http: Promise<HttpRoom> | undefined;
+  const git: GitRoom = {
+    env: options.env,
+    idleMs: options.timings?.gitIdleMs ?? GIT_IDLE_MS,
+    scratchDir: scratch.dir,
+  };
+  return {
+    download: async (url, how = {}) => {
+      const { download } = await import("./download.js");
+      return download(await (http ??= openHttp(options, scratch.newFile)), url, how);
+    },
+    resolve: async (source, how = {}) => (await import("./git.js")).resolveRef(git, source, how),
+    checkout: async (source, commit, how) =>
+      (await import("./git.js")).checkoutCommit(git, source, commit, how),
+    async [Symbol.asyncDispose]() {
+      const room = await http;
+      await room?.transport.close();
+      room?.cache.trim();
+      await scratch.remove();
+    },
+  };
+}
+
+async function openHttp(options: FetcherOptions, newFile: () => string): Promise<HttpRoom> {
+  const { defaultTimings, openTransport } = await import("./transport.js");
   const { env, etc = "/etc", lookup } = options;
   const timings = { ...defaultTimings, ...options.timings };
-  const scratch = scratchFiles(options.scratchDir);
-  const http: HttpRoom = {
+  return {
     transport: openTransport({ env, etc, timings, lookup }),
-    cache: openHttpCache(options.cacheDir),
+    cache: openHttpCache(options.cacheDir, options.maxCacheSize ?? MAX_CACHE_SIZE),
     timings,
     retries: options.retries ?? 3,
     maxSize: options.maxSize ?? MAX_SIZE,
-    newFile: scratch.newFile,
-  };
-  const git: GitRoom = { env, idleMs: timings.gitIdleMs, scratchDir: scratch.dir };
-  return {
-    download: (url, how = {}) => download(http, url, how),
-    resolve: (source, how = {}) => resolveRef(git, source, how),
-    checkout: (source, commit, how) => checkoutCommit(git, source, commit, how),
-    async [Symbol.asyncDispose]() {
-      await http.transport.close();
-      await scratch.remove();
-    },
+    newFile,
   };
 }
 

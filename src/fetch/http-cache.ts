@@ -1,5 +1,15 @@
 import { createHash, randomBytes } from "node:crypto";
-import { copyFileSync, createReadStream, linkSync, readFileSync, renameSync, rmSync } from "node:fs";
+import {
+  copyFileSync,
+  createReadStream,
+  linkSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  utimesSync,
+} from "node:fs";
 import { join } from "node:path";
 import { errnoOf } from "../errors.js";
 import { ATOMIC_TEMP_PREFIX, atomicWrite, makeDirectories } from "../fs/index.js";
@@ -23,10 +33,18 @@ export interface HttpCache {
   take(key: Digest, known: KnownBody, dest: string): Promise<boolean>;
   /** Keeps a body that is in a file of ours; what cannot be kept costs time, not the build. */
   keep(key: Digest, known: KnownBody, file: string): void;
+  /** Removes bodies that nobody wanted for 30 days, and the longest unused beyond the size limit, if any was added. */
+  trim(): void;
 }
 
-/** Opens the cache in a directory that need not exist. Each entry is `<key>.body` and then `<key>.json`. */
-export function openHttpCache(dir: string): HttpCache {
+const MAX_UNUSED_MS = 30 * 24 * 60 * 60 * 1000;
+
+/**
+ * Opens the cache in a directory that need not exist. Each entry is `<key>.body` and then `<key>.json`, whose time is that
+ * of its last use. `maxBytes`: of all bodies, after `trim`.
+ */
+export function openHttpCache(dir: string, maxBytes: number): HttpCache {
+  let isGrown = false;
   const recordOf = (key: Digest): string => join(dir, `${key.slice("sha256:".length)}.json`);
   const bodyOf = (key: Digest): string => join(dir, `${key.slice("sha256:".length)}.body`);
   return {
@@ -40,7 +58,11 @@ export function openHttpCache(dir: string): HttpCache {
     async take(key, known, dest) {
       try {
         linkOrCopy(bodyOf(key), dest);
-        if ((await fileDigest(dest)) === known.digest) return true;
+        if ((await fileDigest(dest)) === known.digest) {
+          const now = new Date();
+          utimesSync(recordOf(key), now, now);
+          return true;
+        }
       } catch (error) {
         if (errnoOf(error) === undefined) throw error;
       }
@@ -49,6 +71,7 @@ export function openHttpCache(dir: string): HttpCache {
       return false;
     },
     keep(key, known, file) {
+      isGrown = true;
       const temp = join(dir, `${ATOMIC_TEMP_PREFIX}${process.pid}-${randomBytes(8).toString("hex")}`);
       try {
         makeDirectories(dir, 0o700);
@@ -60,7 +83,42 @@ export function openHttpCache(dir: string): HttpCache {
         rmSync(temp, { force: true });
       }
     },
+    trim() {
+      let total = 0;
+      for (const { paths, size, usedMs } of isGrown ? entriesOf(dir) : []) {
+        if (Date.now() - usedMs < MAX_UNUSED_MS && total + size <= maxBytes) total += size;
+        else for (const path of paths) rmSync(path, { force: true });
+      }
+    },
   };
+}
+
+interface Entry {
+  /** Its record first: a body without one is nothing. */
+  readonly paths: readonly string[];
+  readonly size: number;
+  readonly usedMs: number;
+}
+
+/** What is in the cache, the last used first; remains of killed processes are entries of their own. */
+function entriesOf(dir: string): readonly Entry[] {
+  const entries = new Map<string, Entry>();
+  try {
+    for (const name of readdirSync(dir).toSorted().toReversed()) {
+      const status = statSync(join(dir, name), { throwIfNoEntry: false });
+      if (!status) continue;
+      const key = name.replace(/\.(?:body|json)$/, "");
+      const { paths = [], size = 0, usedMs = 0 } = entries.get(key) ?? {};
+      entries.set(key, {
+        paths: [...paths, join(dir, name)],
+        size: size + status.size,
+        usedMs: Math.max(usedMs, status.mtimeMs),
+      });
+    }
+  } catch {
+    // It was never made, or is none of ours: then there is nothing to remove.
+  }
+  return [...entries.values()].toSorted((one, other) => other.usedMs - one.usedMs);
 }
 
 function checkedRecord(value: unknown): KnownBody | undefined {

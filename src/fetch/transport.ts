@@ -12,8 +12,6 @@ export interface Timings {
   readonly connectMs: number;
   /** Without a byte of an answer's head or body. */
   readonly idleMs: number;
-  /** Without a word of git's. */
-  readonly gitIdleMs: number;
   readonly retryBaseMs: number;
   readonly retryCapMs: number;
 }
@@ -21,7 +19,6 @@ export interface Timings {
 export const defaultTimings: Timings = {
   connectMs: 20_000,
   idleMs: 60_000,
-  gitIdleMs: 300_000,
   retryBaseMs: 1_000,
   retryCapMs: 60_000,
 };
