@@ -38,6 +38,8 @@ export interface RawStage {
 /** What names can mean. */
 export interface Names {
   readonly raw: readonly RawStage[];
+  /** The numbers of the stages of each name, in file order. */
+  readonly byName: ReadonlyMap<string, readonly number[]>;
   /** By the name that `contextName` makes. */
   readonly contexts: ReadonlyMap<string, NamedContext>;
   /** The build's target. */
@@ -90,10 +92,25 @@ export function baseOf(
   if (name === "") throw empty("FROM", image.text, at.source, image.span);
   const context = contextOrigin(name, names, platform, { source: at.source, span: image.span });
   if (context) return context;
-  const earlier = names.raw.slice(0, index).findLastIndex((one) => one.name === name.toLowerCase());
-  if (earlier >= 0) return { kind: "stage", stage: earlier };
+  const earlier = stagesNamed(name, names).findLast((one) => one < index);
+  if (earlier !== undefined) return { kind: "stage", stage: earlier };
   if (name === "scratch") return { kind: "scratch" };
   return { kind: "image", name, platform, source: at.source, span: image.span };
+}
+
+/** For `Names.byName`: among thousands of stages none should be looked for by going through all of them. */
+export function numbersByName(stages: readonly RawStage[]): ReadonlyMap<string, readonly number[]> {
+  const byName = new Map<string, number[]>();
+  for (const [number, { name }] of stages.entries()) {
+    const alike = name === undefined ? undefined : byName.get(name);
+    if (alike) alike.push(number);
+    else if (name !== undefined) byName.set(name, [number]);
+  }
+  return byName;
+}
+
+function stagesNamed(name: string, { byName }: Names): readonly number[] {
+  return byName.get(name.toLowerCase()) ?? [];
 }
 
 function empty(where: string, text: string, source: SourceText, span: Span): CooperError {
@@ -162,10 +179,10 @@ export function originOf(
 ): Origin {
   const context = contextOrigin(name, names, names.platform, { source, span: from.span });
   if (context) return context;
-  const earlier = names.raw.slice(0, index).findLastIndex((one) => one.name === name.toLowerCase());
-  if (earlier >= 0) return { kind: "stage", stage: earlier };
+  const earlier = stagesNamed(name, names).findLast((one) => one < index);
+  if (earlier !== undefined) return { kind: "stage", stage: earlier };
   if (/^\d+$/.test(name) && Number(name) < index) return { kind: "stage", stage: Number(name) };
-  const why = notBefore(name, index, names.raw);
+  const why = notBefore(name, index, names);
   if (why !== undefined) {
     throw new CooperError("not-found", `${from.what}=${from.text}: ${why}`, { source, span: from.span });
   }
@@ -174,12 +191,10 @@ export function originOf(
 }
 
 /** Why a name cannot be read, when it means a stage that is not before `index`. */
-function notBefore(name: string, index: number, raw: readonly RawStage[]): string | undefined {
+function notBefore(name: string, index: number, names: Names): string | undefined {
   const isNumber = /^-?\d+$/.test(name);
-  const at = isNumber
-    ? Number(name)
-    : raw.findIndex((one, i) => i >= index && one.name === name.toLowerCase());
-  if (isNumber ? !raw[at] : at < 0) return isNumber ? `there is no stage ${name}` : undefined;
+  const at = isNumber ? Number(name) : (stagesNamed(name, names).find((one) => one >= index) ?? -1);
+  if (isNumber ? !names.raw[at] : at < 0) return isNumber ? `there is no stage ${name}` : undefined;
   return at === index ? "a stage cannot copy from itself" : "a stage can only copy from stages before it";
 }
 

@@ -7,7 +7,16 @@ import type { Expansion } from "./expand.js";
 import type { KnownVariables, PlannedInstruction } from "./known-variables.js";
 import { knownVariables } from "./known-variables.js";
 import type { NamedContext, Names, Origin, RawStage } from "./origins.js";
-import { baseOf, contextOrigin, didYouMean, fromFlag, fromName, originOf, platformOf } from "./origins.js";
+import {
+  baseOf,
+  contextOrigin,
+  didYouMean,
+  fromFlag,
+  fromName,
+  numbersByName,
+  originOf,
+  platformOf,
+} from "./origins.js";
 import { checkChoice, checkRunFlags } from "./run-flags.js";
 import { copyOfContext, labelInstruction } from "./synthetic.js";
 import { checkCopies } from "./copy/check.js";
@@ -80,7 +89,7 @@ export function makePlan(
   const automatic = platformArgs(options.platform, options.target ?? raw[target]?.name ?? "default");
   const { buildArgs, contexts, platform } = options;
   const globalArgs = evaluateGlobals(globals, automatic, { ...at, buildArgs });
-  const scene: Scene = { raw, contexts, platform, at, globalArgs, buildArgs };
+  const scene: Scene = { raw, byName: numbersByName(raw), contexts, platform, at, globalArgs, buildArgs };
   const links = linkStages(scene);
   const reachable = reach(target, links);
   const position = new Map(reachable.map((number, index) => [number, index]));

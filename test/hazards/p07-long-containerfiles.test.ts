@@ -1,5 +1,7 @@
 import { describe, expect, test } from "vitest";
+import { makePlan } from "../../src/builder/index.js";
 import type { CooperError } from "../../src/errors.js";
+import { hostPlatform } from "../../src/image/index.js";
 import type { Instruction } from "../../src/parser/index.js";
 import { parse } from "../../src/parser/index.js";
 
@@ -29,6 +31,23 @@ describe("P07, G1: nothing of a long file is lost, and every place is exact", ()
   test("10,000 stages", async () => {
     const found = await instructions("FROM a AS b\nRUN c\n".repeat(10_000));
     expect(found.filter(({ kind }) => kind === "FROM").length).toBe(10_000);
+  });
+
+  test("10,000 stages that are built from one another are planned", async () => {
+    const text = Array.from(
+      { length: 10_000 },
+      (_, i) => `FROM s${i - 1} AS s${i}\nCOPY --from=s${i - 1} /a /b\n`,
+    );
+    const source = { name: "Containerfile", text: ["FROM scratch AS s-1\n", ...text].join("") };
+    const plan = makePlan(source, await parse(source), {
+      buildArgs: new Map(),
+      contexts: new Map(),
+      platform: hostPlatform(),
+      labels: {},
+    });
+    expect(plan.stages.length).toBe(10_001);
+    expect(plan.stages.at(-1)?.base).toEqual({ kind: "stage", stage: 9_999 });
+    expect([...(plan.stages.at(-1)?.origins.values() ?? [])]).toEqual([{ kind: "stage", stage: 9_999 }]);
   });
 
   test.each([64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, MiB, 2 * MiB + 1, 10 * MiB])(
