@@ -5,14 +5,19 @@ import type { SourceText, Span } from "../source.js";
 export function spanAt({ text }: SourceText, near: Span, start: number, end: number): Span {
   const line = near.line + newlines(text, near.start, start);
   const endLine = line + newlines(text, start, Math.max(start, end - 1));
-  const lineStart = start === 0 ? 0 : text.lastIndexOf("\n", start - 1) + 1;
-  const mark = lineStart === 0 && text.startsWith("\ufeff") ? 1 : 0;
-  return { start, end, line, column: start - lineStart - mark + 1, endLine };
+  return { start, end, line, column: columnAt(text, near, start, line), endLine };
+}
+
+/** A line can be a megabyte long, so its beginning is looked for only where `near` is on another one. */
+function columnAt(text: string, near: Span, start: number, line: number): number {
+  if (line === near.line) return near.column + start - near.start;
+  return start - text.lastIndexOf("\n", start - 1);
 }
 
 function newlines(text: string, from: number, to: number): number {
+  const part = text.slice(from, to);
   let count = 0;
-  for (let at = text.indexOf("\n", from); at >= 0 && at < to; at = text.indexOf("\n", at + 1)) count++;
+  for (let at = part.indexOf("\n"); at >= 0; at = part.indexOf("\n", at + 1)) count++;
   return count;
 }
 

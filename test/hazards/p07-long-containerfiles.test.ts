@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { check } from "../../src/api/check.js";
 import { makePlan } from "../../src/builder/index.js";
 import type { CooperError } from "../../src/errors.js";
 import { hostPlatform } from "../../src/image/index.js";
@@ -48,6 +49,16 @@ describe("P07, G1: nothing of a long file is lost, and every place is exact", ()
     expect(plan.stages.length).toBe(10_001);
     expect(plan.stages.at(-1)?.base).toEqual({ kind: "stage", stage: 9_999 });
     expect([...(plan.stages.at(-1)?.origins.values() ?? [])]).toEqual([{ kind: "stage", stage: 9_999 }]);
+  });
+
+  test("100,000 findings on one line have their places", async () => {
+    const words = Array.from({ length: 100_000 }, (_, i) => `k${i}=$v${i}`);
+    const found = await check(`FROM scratch\nENV ${words.join(" ")}\n`);
+    expect(found.length).toBe(100_000);
+    expect(found.at(-1)?.span).toMatchObject({
+      line: 2,
+      column: 5 + words.join(" ").length - "$v99999".length,
+    });
   });
 
   test.each([64 * 1024 - 1, 64 * 1024, 64 * 1024 + 1, MiB, 2 * MiB + 1, 10 * MiB])(
