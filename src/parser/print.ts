@@ -9,7 +9,7 @@ import { writeInstruction } from "./write.js";
 /** `print` of the door, for when the grammar is loaded. */
 export function printContainerfile(file: PartialContainerfile): string {
   const lines = file.directives.map(({ name, value }) => `# ${name}=${value}`);
-  const comments = file.comments.map((comment) => comment);
+  const { comments } = file;
   const first = comments[0];
   const before = file.instructions[0]?.span.start ?? Number.POSITIVE_INFINITY;
   const leads = first !== undefined && first.span.start < before;
@@ -22,11 +22,11 @@ export function printContainerfile(file: PartialContainerfile): string {
   };
   for (const instruction of file.instructions) {
     const { start, end } = instruction.span;
-    lines.push(...commentsAbove(takeBefore(start), instruction.comments));
+    for (const line of commentsAbove(takeBefore(start), instruction.comments)) lines.push(line);
     const inside = takeBefore(end).map(commentLine);
     lines.push(printInstruction(instruction, inside, file.escape));
   }
-  lines.push(...takeBefore(Number.POSITIVE_INFINITY).map(commentLine));
+  for (const comment of takeBefore(Number.POSITIVE_INFINITY)) lines.push(commentLine(comment));
   const text = lines.map((line) => `${line}\n`).join("");
   // Of two byte order marks the first would be taken for one.
   return text.startsWith("\ufeff") ? `\ufeff${text}` : text;

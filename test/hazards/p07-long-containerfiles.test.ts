@@ -4,7 +4,8 @@ import { makePlan } from "../../src/builder/index.js";
 import type { CooperError } from "../../src/errors.js";
 import { hostPlatform } from "../../src/image/index.js";
 import type { Instruction } from "../../src/parser/index.js";
-import { parse } from "../../src/parser/index.js";
+import { check } from "../../src/index.js";
+import { analyze, parse, print } from "../../src/parser/index.js";
 
 const MiB = 1024 * 1024;
 
@@ -137,4 +138,45 @@ describe("P07, G1: nothing of a long file is lost, and every place is exact", ()
     const error = await errorOf(`FROM a\n${"ONBUILD ".repeat(100_000)}\n`);
     expect(error.message).toBe("Containerfile:2:9: ONBUILD cannot trigger ONBUILD");
   });
+
+  test("what is long is printed back, and checked", async () => {
+    const files = [
+      `FROM a\n${"# comment\n".repeat(200_000)}RUN x\n${"# comment\n".repeat(200_000)}`,
+      `FROM a\nRUN x \\\n${"# comment\n  y \\\n".repeat(50_000)}  z\n`,
+      `FROM a\nCOPY <<EOF /x\n${"line\n".repeat(2 * MiB)}EOF\n`,
+      `FROM a\nENV ${"a=b ".repeat(100_000)}\nEXPOSE ${"1 ".repeat(100_000)}\n`,
+      "FROM a AS b\nENV c=$c:d\n".repeat(100),
+    ];
+    for (const text of files) {
+      const file = await parse({ name: "Containerfile", text });
+      const again = await parse({ name: "Containerfile", text: await print(file) });
+      expect(again.instructions.length).toBe(file.instructions.length);
+      expect(again.comments.length).toBe(file.comments.length);
+      const texts = [file, again].map(({ instructions: found }) => found.map((one) => one.text).join("\n"));
+      expect(texts[0] === texts[1]).toBe(true);
+      expect((await check(text)).filter(({ severity }) => severity === "error")).toEqual([]);
+    }
+  });
+
+  test.each(['"', "'", "\\", "`", "$", "${", "<<", "--", "=", "[", "\t", "\u00a0"])(
+    "a megabyte of %j in every instruction is read or refused with its place",
+    async (piece) => {
+      const long = piece.repeat(MiB / 4);
+      const before = [
+        "RUN ",
+        "ENV a=",
+        "LABEL ",
+        "COPY ",
+        "USER ",
+        "SHELL ",
+        "RUN --mount=",
+        "ONBUILD ENV b=",
+      ];
+      const text = `FROM a\n${before.map((start) => `${start}${long}\nRUN end\n`).join("")}`;
+      const { file, diagnostics } = await analyze({ name: "Containerfile", text });
+      expect(file.instructions[0]?.kind).toBe("FROM");
+      for (const { span } of diagnostics) expect(span.line).toBeLessThanOrEqual(2 * before.length + 1);
+      expect(diagnostics.length).toBeLessThanOrEqual(2 * before.length + 10_000);
+    },
+  );
 });
