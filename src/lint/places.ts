@@ -1,4 +1,4 @@
-import type { Flag, Instruction, Word } from "../parser/index.js";
+import type { Flag, Heredoc, Instruction, Word } from "../parser/index.js";
 import type { SourceText, Span } from "../source.js";
 
 /** The range `[start, end)` of a text; `near` is a span that does not begin after it. O(distance). */
@@ -48,4 +48,22 @@ export function keywordOf(
   const plain = source.text.startsWith(word, span.start);
   const end = span.start + (plain ? word.length : 1);
   return { text: word, span: spanAt(source, span, span.start, end), plain };
+}
+
+/** The body of a heredoc, and where a range of it stands: at the opener when the body is not written as its text. */
+export interface HeredocBody {
+  readonly heredoc: Heredoc;
+  readonly place: (start: number, end: number) => Span;
+}
+
+/** The bodies of the heredocs of one instruction. */
+export function bodiesOf(source: SourceText, heredocs: readonly Heredoc[]): readonly HeredocBody[] {
+  let from = heredocs[0] ? source.text.indexOf("\n", heredocs[0].span.end) + 1 : 0;
+  return heredocs.map((heredoc): HeredocBody => {
+    const { body, chomp, span } = heredoc;
+    const at = chomp ? -1 : source.text.indexOf(body, from);
+    if (at < 0) return { heredoc, place: () => span };
+    from = at + body.length;
+    return { heredoc, place: (start, end) => spanAt(source, span, at + start, at + end) };
+  });
 }

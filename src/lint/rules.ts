@@ -5,6 +5,7 @@ import { noEmptyContinuation } from "./rules/continuation.js";
 import { invalidDefinitionDescription } from "./rules/description.js";
 import { exposeInvalidFormat, exposeProtoCasing } from "./rules/expose.js";
 import { invalidDefaultArgInFrom, undefinedArgInFrom } from "./rules/from-args.js";
+import { heredocBackslash } from "./rules/heredoc-backslash.js";
 import { copyIgnoredFile } from "./rules/ignored-file.js";
 import { ineffectiveCheck } from "./rules/ineffective-check.js";
 import { legacyKeyValueFormat, maintainerDeprecated } from "./rules/old-forms.js";
@@ -41,6 +42,7 @@ export const stepRules: readonly StepRule[] = [
   copyIgnoredFile,
   exposeInvalidFormat,
   exposeProtoCasing,
+  heredocBackslash,
   invalidBaseImagePlatform,
   jsonArgsRecommended,
   legacyKeyValueFormat,

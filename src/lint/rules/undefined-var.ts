@@ -2,7 +2,7 @@ import type { Heredoc, Instruction, Word } from "../../parser/index.js";
 import { nearest } from "../../parser/index.js";
 import type { SourceText, Span } from "../../source.js";
 import type { Environment } from "../environment.js";
-import { flagWord, partOf, spanAt } from "../places.js";
+import { bodiesOf, flagWord, partOf } from "../places.js";
 import type { Finding, StepRule } from "../rule.js";
 import { variablesIn } from "../variables.js";
 
@@ -102,13 +102,7 @@ function expandedTexts(source: SourceText, instruction: Instruction): readonly E
 }
 
 function bodies(source: SourceText, heredocs: readonly Heredoc[]): readonly ExpandedText[] {
-  let from = heredocs[0] ? source.text.indexOf("\n", heredocs[0].span.end) + 1 : 0;
-  return heredocs.flatMap(({ body, expand, chomp, span }): readonly ExpandedText[] => {
-    const start = chomp ? -1 : source.text.indexOf(body, from);
-    if (start >= 0) from = start + body.length;
-    if (!expand) return [];
-    const place = (at: number, end: number): Span =>
-      start < 0 ? span : spanAt(source, span, start + at, start + end);
-    return [{ text: body, quotes: false, place }];
-  });
+  return bodiesOf(source, heredocs)
+    .filter(({ heredoc }) => heredoc.expand)
+    .map(({ heredoc, place }) => ({ text: heredoc.body, quotes: false, place }));
 }
