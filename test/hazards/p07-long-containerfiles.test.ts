@@ -4,7 +4,6 @@ import { makePlan } from "../../src/builder/index.js";
 import type { CooperError } from "../../src/errors.js";
 import { hostPlatform } from "../../src/image/index.js";
 import type { Instruction } from "../../src/parser/index.js";
-import { check } from "../../src/index.js";
 import { analyze, parse, print } from "../../src/parser/index.js";
 
 const MiB = 1024 * 1024;
