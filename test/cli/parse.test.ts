@@ -1,3 +1,6 @@
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { cli } from "./fake-world.js";
 
@@ -18,4 +21,19 @@ test("parse --json prints the AST and the diagnostics", async () => {
     file: { instructions: [{ kind: "FROM" }], comments: [{ text: "b" }] },
     diagnostics: [],
   });
+});
+
+test("parse refuses a file that is no UTF-8, with the place", async () => {
+  const dir = mkdtempSync(join(tmpdir(), "cooper-parse-"));
+  try {
+    const file = join(dir, "Containerfile");
+    writeFileSync(file, Buffer.concat([Buffer.from("FROM a\nRUN é"), Buffer.from([0xff, 0x0a])]));
+    const { code, stdout, stderr } = await cli(["parse", file]);
+    expect({ code, stdout }).toEqual({ code: 125, stdout: "" });
+    expect(stderr).toContain("Containerfile:2:6: this is not UTF-8");
+    writeFileSync(file, "\ufeffFROM a\nRUN é\n");
+    expect(await cli(["parse", file])).toMatchObject({ code: 0, stderr: "" });
+  } finally {
+    rmSync(dir, { recursive: true });
+  }
 });

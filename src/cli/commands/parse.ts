@@ -16,9 +16,9 @@ export const parse = command({
   operands: { min: 1, max: 1 },
   run: async ({ flags: given, operands: [path = ""] }, world) => {
     const name = path === "-" ? "stdin" : path;
-    const text = path === "-" ? await world.stdin.readAll(world.signal) : read(resolve(world.cwd, path));
+    const content = path === "-" ? await world.stdin.readAll(world.signal) : read(resolve(world.cwd, path));
     const { parse: parseText } = await import("../../index.js");
-    const { file, diagnostics } = await parseText(text, { name });
+    const { file, diagnostics } = await parseText(content, { name });
     if (given.json) world.stdout.write(`${terminalJson({ file, diagnostics })}\n`);
     else {
       const rows = file.instructions.map(({ kind, span, text: shown }) => {
@@ -26,16 +26,16 @@ export const parse = command({
       });
       world.stdout.write(rows.map((row) => `${manyLines(row)}\n`).join(""));
     }
-    const source = { name, text };
+    const source = { name, text: typeof content === "string" ? content : content.toString() };
     const errors = diagnostics.filter(({ severity }) => severity === "error");
     world.stderr.write(errors.map((error) => `${manyLines(renderDiagnostic(source, error))}\n`).join(""));
     return errors.length > 0 ? 1 : 0;
   },
 });
 
-function read(path: string): string {
+function read(path: string): Buffer {
   try {
-    return readFileSync(path, "utf8");
+    return readFileSync(path);
   } catch (error) {
     throw ioError("read", path, error);
   }
