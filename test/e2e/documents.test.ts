@@ -11,6 +11,7 @@ const documents = [
   "docs/architecture.md",
   "docs/glossary.md",
   "docs/ignore.md",
+  "docs/parser.md",
 ];
 
 /** Paths that a document names: targets of links, and words in backticks that begin with a directory of the project. */
