@@ -32,7 +32,7 @@ export interface Flag {
 export interface Heredoc {
   /** The delimiter, quotes removed: the file's name in COPY and ADD. */
   readonly name: string;
-  /** Lines end in `\n`, also in a file whose lines end in CRLF. */
+  /** Lines end as they do in the file: in a file with CRLF, in CRLF. */
   readonly body: string;
   /** False when the delimiter was quoted. */
   readonly expand: boolean;

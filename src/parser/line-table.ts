@@ -33,7 +33,8 @@ export function lineTable(text: string): LineTable {
   function span(from: number, to: number): Span {
     const line = lineAt(starts, from);
     const endLine = to > from ? lineAt(starts, to - 1) : line;
-    return { start: from, end: to, line: line + 1, column: from - start(line) + 1, endLine: endLine + 1 };
+    const column = Math.max(from - start(line), 0) + 1;
+    return { start: from, end: to, line: line + 1, column, endLine: endLine + 1 };
   }
   return { text, count: starts.length, start, end, next, lineAt: (offset) => lineAt(starts, offset), span };
 }

@@ -64,6 +64,7 @@ export function* logicalLines(
       line++;
       continue;
     }
+    const known = comments.length;
     const joined = join(lines, line, escape, findings, comments);
     line = joined.nextLine;
     if (joined.text === "") {
@@ -71,6 +72,10 @@ export function* logicalLines(
       continue;
     }
     const { offsetOf, text } = joined;
+    // Lines of nothing but the escape character may lead an instruction, and have comments between them.
+    for (let at = known; (comments[at]?.span.start ?? Infinity) < offsetOf(0); at++) {
+      above.push(comments[at]?.text ?? "");
+    }
     const locate = (from: number, to: number): Span => {
       const last = to > 0 ? offsetOf(to - 1) + 1 : offsetOf(0);
       return lines.span(to > from ? offsetOf(from) : last, last);
@@ -182,8 +187,7 @@ function readBodies(
       findings.error("UnterminatedHeredoc", `the heredoc ${quoted(opener)} is never ended`, span, hint);
       return { heredocs, nextLine: line, ended: false };
     }
-    const raw = terminator > line ? lines.text.slice(lines.start(line), lines.start(terminator)) : "";
-    const body = raw.replaceAll("\r\n", "\n");
+    const body = terminator > line ? lines.text.slice(lines.start(line), lines.start(terminator)) : "";
     heredocs.push({ name, body: chomp ? chompTabs(body) : body, expand, chomp, opener, span });
     line = terminator + 1;
   }

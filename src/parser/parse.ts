@@ -2,7 +2,7 @@ import type { SourceText } from "../source.js";
 import type { Analysis, Containerfile, Instruction, PartialContainerfile } from "./ast.js";
 
 /** Part of the key under which an AST is kept on disk. Raise it whenever the same text yields another AST. */
-export const PARSER_VERSION = 4;
+export const PARSER_VERSION = 5;
 
 /**
  * Parses a Containerfile. The first call loads the grammar (some 100 ms); time and memory are linear in the text.

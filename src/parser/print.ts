@@ -46,7 +46,7 @@ function commentsAbove(found: readonly Comment[], own: readonly string[]): reado
 }
 
 function commentLine({ text }: Pick<Comment, "text">): string {
-  return `# ${text}`.trimEnd();
+  return text === "" ? "#" : `# ${text}`;
 }
 
 /** As it was written, if that still says what the fields say; else written anew. */

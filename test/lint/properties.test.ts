@@ -17,6 +17,7 @@ const body = fc.constantFrom(
   "env A_KEY $x y",
   'LABEL a "b c" d',
   "ENV a b\\\n c",
+  "ENV a b\u0085c",
   "LABEL a=1 \\\n\n\n b=$y \\\n# why\n  \n c=3",
   "EXPOSE 80/TCP 81 82/Udp",
   "expose $p/TCP",

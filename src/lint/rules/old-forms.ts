@@ -57,7 +57,7 @@ function withEquals({ text }: SourceText, { pairs }: PairsInstruction): readonly
   const { key, value } = pair;
   const between = text.slice(key.span.end, value.span.start);
   if (!/^[A-Za-z_][\w.-]*$/.test(key.text) || !/^[ \t]+$/.test(between)) return undefined;
-  const quoted = /\s/.test(value.text);
+  const quoted = /[\s\x85]/.test(value.text);
   if (quoted && /["'\\`]/.test(value.text)) return undefined;
   const equals = { start: key.span.end, end: value.span.start, text: quoted ? '="' : "=" };
   return quoted ? [equals, { start: value.span.end, end: value.span.end, text: '"' }] : [equals];
