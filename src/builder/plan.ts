@@ -99,7 +99,7 @@ export function makePlan(
   });
   for (const { instructions } of raw) {
     for (const { instruction, at: own } of instructions) {
-      if (instruction.kind === "RUN") instruction.flags.forEach((flag) => void checkChoice(flag, own.source));
+      if (instruction.kind === "RUN") for (const flag of instruction.flags) checkChoice(flag, own.source);
     }
   }
   for (const stage of planned) refuseFlags(stage, scene, links);
