@@ -3,30 +3,30 @@
 const { spawnSync } = require("node:child_process");
 const { mkdtempSync, readFileSync, rmSync, writeFileSync } = require("node:fs");
 const { tmpdir } = require("node:os");
-const { join } = require("node:path");
+const path = require("node:path");
 const { Script } = require("node:vm");
 
 const dist = process.argv[2];
-const scratch = mkdtempSync(join(tmpdir(), "cooper-warm-"));
+const scratch = mkdtempSync(path.join(tmpdir(), "cooper-warm-"));
 writeFileSync(
-  join(scratch, "Containerfile"),
+  path.join(scratch, "Containerfile"),
   'FROM scratch\nCOPY Containerfile /\nENV A=1\nLABEL b=2\nCMD ["/bin/sh"]\n',
 );
-const args = ["--root", join(scratch, "root"), "build", "-t", "warm", scratch];
+const args = ["--root", path.join(scratch, "root"), "build", "-t", "warm", scratch];
 
 // Where this cannot build, what ran until then is kept: the cache is then smaller, not wrong.
-spawnSync(process.execPath, [join(dist, "cooper.cjs"), ...args], { stdio: "ignore" });
+spawnSync(process.execPath, [path.join(dist, "cooper.cjs"), ...args], { stdio: "ignore" });
 
-const filename = join(dist, "core.source.cjs");
+const filename = path.join(dist, "core.source.cjs");
 const source = `(function(exports,require,module,__filename,__dirname){${readFileSync(filename, "latin1")}\n})`;
 const script = new Script(source, { filename });
 process.on("exit", () => {
-  writeFileSync(join(dist, "core.cache"), script.createCachedData());
+  writeFileSync(path.join(dist, "core.cache"), script.createCachedData());
   rmSync(scratch, { recursive: true, force: true });
   process.exitCode = 0;
 });
 const core = { exports: {} };
-const local = (name) => require(name.startsWith("./") ? join(dist, name) : name);
-script.runInThisContext()(core.exports, local, core, join(dist, "cooper.cjs"), dist);
-process.argv = [process.execPath, join(dist, "cooper.cjs"), ...args];
+const local = (name) => require(name.startsWith("./") ? path.join(dist, name) : name);
+script.runInThisContext()(core.exports, local, core, path.join(dist, "cooper.cjs"), dist);
+process.argv = [process.execPath, path.join(dist, "cooper.cjs"), ...args];
 core.exports.start();
