@@ -39,8 +39,9 @@ export interface FuzzResult {
   readonly inputs: Readonly<Record<string, number>>;
 }
 
-/** What a text may cost in processor time: 2 s a megabyte, and at least what noise is worth. */
+/** What a text may cost in processor time: 2 s a megabyte, what a broken instruction costs for each line, and noise. */
 const MICROSECONDS_PER_UNIT = 2;
+const MICROSECONDS_PER_LINE = 150;
 const MICROSECONDS_AT_LEAST = 300_000;
 const MOST_MEMORY = 1.5 * 1024 ** 3;
 /** One fault found again and again says nothing new. */
@@ -82,7 +83,8 @@ function inputOf(corpus: Corpus, seed: number, target: string, index: number): s
 async function faultOf({ check }: Target, text: string, timed: boolean): Promise<string | undefined> {
   const used = await cost(check, text);
   if (typeof used === "string") return used;
-  const allowed = MICROSECONDS_AT_LEAST + MICROSECONDS_PER_UNIT * text.length;
+  const lines = MICROSECONDS_PER_LINE * text.split("\n").length;
+  const allowed = MICROSECONDS_AT_LEAST + MICROSECONDS_PER_UNIT * text.length + lines;
   if (timed && used > allowed) {
     // A collection of garbage is nobody's fault; what is slow is slow again.
     const again = [await cost(check, text), await cost(check, text)];
