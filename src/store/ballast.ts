@@ -14,6 +14,10 @@ export function loadBallast(paths: StorePaths): void {
   if (existsSync(dir)) return;
   try {
     mkdirSync(dir, { mode: 0o700 });
+  } catch {
+    return;
+  }
+  try {
     for (let i = 0; i < FILES; i += 1)
       writeFileSync(join(dir, String(i)), Buffer.alloc(FILE_BYTES), { mode: 0o600 });
   } catch {
@@ -21,9 +25,13 @@ export function loadBallast(paths: StorePaths): void {
   }
 }
 
-/** Gives the room back, for something that must be written now. */
+/** Gives the room back, for something that must be written now, unless somebody takes it at this moment. */
 export function dropBallast(paths: StorePaths): void {
-  rmSync(join(paths.locks, BALLAST), { recursive: true, force: true });
+  try {
+    rmSync(join(paths.locks, BALLAST), { recursive: true, force: true });
+  } catch {
+    // Whoever needs the room tries without it, and fails with a reason of its own.
+  }
 }
 
 /** Tries something; once more without the ballast when the disk was full. */

@@ -152,9 +152,10 @@ describe("L08: a parent that is swapped while we extract", () => {
     mkdirSync(host);
     mkdirSync(join(work, "trash"), { recursive: true });
     // A thread swaps the directory for a link to the host and back, as fast as it can.
-    const script = `const { renameSync, symlinkSync, unlinkSync } = require("node:fs"); const { workerData: w, parentPort } = require("node:worker_threads");
+    // Where the extraction has made the directory anew in between, it begins again.
+    const script = `const { mkdirSync, renameSync, rmSync, symlinkSync, unlinkSync } = require("node:fs"); const { workerData: w, parentPort } = require("node:worker_threads");
       let swaps = 0; for (;;) { try { renameSync(w.tree + "/d", w.tree + "/x"); symlinkSync(w.host, w.tree + "/d"); unlinkSync(w.tree + "/d"); renameSync(w.tree + "/x", w.tree + "/d"); swaps += 1;
-      if (swaps % 100 === 0) parentPort.postMessage(swaps); } catch (error) { if (error.code === "EEXIST" || error.code === "EISDIR" || error.code === "ENOTEMPTY") process.exit(); } }`;
+      if (swaps % 100 === 0) parentPort.postMessage(swaps); } catch { try { rmSync(w.tree + "/x", { recursive: true, force: true }); mkdirSync(w.tree + "/d"); } catch {} } }`;
     let extracted = 0;
     let failed = 0;
     const tree = join(work, "tree");

@@ -57,4 +57,9 @@ describe("several processes at one store", () => {
     await store[Symbol.asyncDispose]();
     expect([readdirSync(join(root, "tmp")), readdirSync(join(root, "locks"))]).toEqual([[], ["ballast"]]);
   });
+
+  test("K3: that take the ballast and drop it do not trip over one another", async () => {
+    const endings = await Promise.all(Array.from({ length: 4 }, () => run("ballast")));
+    expect(endings).toEqual(endings.map(() => ({ status: 0, stdout: "", stderr: "" })));
+  });
 });
