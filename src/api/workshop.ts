@@ -5,6 +5,7 @@ import { fileURLToPath } from "node:url";
 import type { LayerCache } from "../cache/index.js";
 import { openLayerCache } from "../cache/index.js";
 import type { Fetcher } from "../fetch/index.js";
+import { CooperError } from "../errors.js";
 import type { StagedDirectory } from "../fs/index.js";
 import type { Registry } from "../registry/index.js";
 import type { Sandbox } from "../runtime/index.js";
@@ -35,9 +36,26 @@ export function defaultRoot(environment: NodeJS.ProcessEnv): string {
   if (process.getuid?.() === 0 && !inUserNamespace()) return "/var/lib/cooper";
   const dataHome = environment["XDG_DATA_HOME"];
   return join(
-    dataHome !== undefined && dataHome !== "" ? dataHome : join(homedir(), ".local/share"),
+    dataHome !== undefined && dataHome !== "" ? dataHome : join(homeForImages(), ".local/share"),
     "cooper",
   );
+}
+
+function homeForImages(): string {
+  const home = homeDirectory();
+  if (home !== undefined) return home;
+  throw new CooperError("usage", "this user has no home directory to keep images in", {
+    hint: "set COOPER_ROOT or HOME, or give --root",
+  });
+}
+
+/** Undefined where HOME is not set and /etc/passwd does not know the user, as in many CI jobs. */
+function homeDirectory(): string | undefined {
+  try {
+    return homedir();
+  } catch {
+    return undefined;
+  }
 }
 
 /** Whether uid 0 here is only a mapped one: overlayfs then keeps its marks in user.* attributes. */
@@ -106,7 +124,7 @@ export function openWorkshop(root: string): Workshop {
   };
   const openRegistry = async (): Promise<Registry> => {
     const room = await import("../registry/index.js");
-    return room.openRegistry({ env: process.env, home: homedir(), uid: userId() });
+    return room.openRegistry({ env: process.env, home: homeDirectory() ?? "/", uid: userId() });
   };
   const loadFetcher = async (): Promise<Fetcher> => {
     const room = await import("../fetch/index.js");

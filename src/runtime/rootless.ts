@@ -35,8 +35,17 @@ function whySingleId(): string | undefined {
   return undefined;
 }
 
+/** A user need not have a name: CI platforms hand out ids that /etc/passwd does not know. */
+function whoAmI(): { readonly username?: string; readonly uid: number } {
+  try {
+    return userInfo();
+  } catch {
+    return { uid: process.getuid?.() ?? 0 };
+  }
+}
+
 function hasRange(file: string): boolean {
-  const { username, uid } = userInfo();
+  const { username, uid } = whoAmI();
   try {
     const owners = readFileSync(file, "utf8")
       .split("\n")
