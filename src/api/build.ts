@@ -16,6 +16,7 @@ import {
   withTimes,
 } from "../builder/index.js";
 import type { BuildContext } from "../context/index.js";
+import { findIgnoreFile } from "../context/index.js";
 import type { BuildOptions, BuildResult } from "../cooper.js";
 import { CooperError, hasCode } from "../errors.js";
 import type { CooperEvent } from "../events.js";
@@ -61,6 +62,8 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
   const source: ContainerfileText = fetched?.source ?? readContainerfile(containerfileLocation(options));
   const { plan, parsed } = await planOf(workshop, source, options, { buildArgs, contexts });
   const places = ignorePlaces(options, source.path);
+  // One that is named must be there, even for a build that reads no context.
+  if (places.ignoreFile !== undefined) findIgnoreFile(places);
   const useIgnoreFile = fetched === undefined || options.ignoreFile !== undefined;
   const context = lazyContext(workshop, places, options.onEvent, { useIgnoreFile });
   await using leases = openLeases(workshop.store);

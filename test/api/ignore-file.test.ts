@@ -76,4 +76,17 @@ describe("the ignore file of a build", () => {
     expect((await built(lab, { ignoreFile: at("one") })).names).toEqual(["a"]);
     expect((await built(lab, { ignoreFile: at("two") })).names).toContain("b");
   });
+
+  test("one that is named and not there is told before the first step, even where no context is read", async () => {
+    await using lab = await openLab();
+    const events: string[] = [];
+    const build = lab.cooper.build({
+      contextDir: lab.context,
+      containerfile: "FROM scratch\nENV A=1\n",
+      ignoreFile: join(lab.dir, "nothere"),
+      onEvent: ({ type }) => events.push(type),
+    });
+    await expect(build).rejects.toThrow(/^there is no ignore file .*nothere$/);
+    expect(events).toEqual([]);
+  });
 });
