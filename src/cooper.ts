@@ -28,7 +28,11 @@ export interface BuildOutput {
 
 export type PullPolicy = "missing" | "always" | "never" | "newer";
 
-export interface BuildOptions extends TransferOptions {
+/** What the processes of a build or container may do, and what they get. Each is refused where it cannot be had. */
+// oxlint-disable-next-line typescript/no-empty-interface -- grows with what the sandbox offers
+export interface IsolationOptions {}
+
+export interface BuildOptions extends TransferOptions, IsolationOptions {
   /** The build context: a directory. Default: the current one. */
   readonly contextDir?: string;
   /**
@@ -148,7 +152,7 @@ export interface HistoryRow {
 
 export type SaveFormat = "oci-archive" | "oci-dir" | "docker-archive";
 
-export interface RunImageOptions {
+export interface RunImageOptions extends IsolationOptions {
   /** Replaces the image's Cmd. */
   readonly command?: readonly string[];
   /** One string is one argument; [] removes the image's entrypoint. */

@@ -46,6 +46,7 @@ import type { NamedContexts } from "./named-contexts.js";
 import { LAYOUT, namedContexts } from "./named-contexts.js";
 import { requirePrivileges } from "./privileges.js";
 import { findImage } from "./pull.js";
+import { runSettings } from "./run-settings.js";
 import type { Workshop } from "./workshop.js";
 import { hasSingleId } from "./workshop.js";
 
@@ -224,6 +225,7 @@ function engineOf(
         .then((sandbox) => sandbox.prewarm("host"))
         .catch(() => undefined),
     scratchDir: workshop.scratchDir,
+    runSettings: runSettings(options),
     environment: process.env,
     now: Date.now,
     times,

@@ -8,6 +8,7 @@ import { CooperError } from "../errors.js";
 import type { ProcessConfig } from "../image/index.js";
 import type { ExitStatus, SandboxMount, SandboxPlan } from "../runtime/index.js";
 import { findImage } from "./pull.js";
+import { runSettings } from "./run-settings.js";
 import type { Workshop } from "./workshop.js";
 
 /** Runs a process in a fresh container of an image, which is gone when this returns. Resolves to its exit code, 128+n for signal n. */
@@ -43,6 +44,7 @@ export async function runImage(
       ...networkFiles(workshop, { hostname }).mounts,
       ...(options.volumes ?? []).map((volume) => volumeMount(volume)),
     ],
+    ...runSettings(options),
     stdin: options.interactive === true || options.tty === true ? "inherit" : "null",
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
   };

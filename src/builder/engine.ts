@@ -6,6 +6,7 @@ import type { Platform } from "../image/index.js";
 import type { Sandbox } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
+import type { RunSettings } from "./run-settings.js";
 import type { ImageTimes } from "./times.js";
 
 /** The workshops a build uses and what else it may touch, made by whoever wires the engine. */
@@ -33,6 +34,7 @@ export interface BuildEngine {
   /** Makes a sandbox ready for a RUN that comes soon. */
   readonly prewarm: () => void;
   readonly scratchDir: () => string;
+  readonly runSettings: RunSettings;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
   readonly times: ImageTimes;

@@ -22,6 +22,7 @@ export type { NamedContext } from "./origins.js";
 export { makePlan } from "./plan.js";
 export type { BuildPlan } from "./plan.js";
 export { DEFAULT_PATH, envOf, workdirOf } from "./state.js";
+export type { RunSettings } from "./run-settings.js";
 export { EPOCH_ARG, imageTimes, withTimes } from "./times.js";
 export type { ImageTimes } from "./times.js";
 export { resolveUser } from "./users.js";

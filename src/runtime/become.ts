@@ -106,7 +106,7 @@ export function openStdin(plan: HelperPlan, bytes: number | undefined): number {
  * without no_new_privs (which would break sudo and su) only its holder may; it allows what follows.
  */
 export function takeIdentity(plan: HelperPlan, filter: Buffer): void {
-  const mask = capabilityMask(plan.capabilities);
+  const mask = capabilityMask(plan.security.capabilities);
   doing("drop capabilities", () => {
     for (let capability = 0n; capability <= LAST_CAPABILITY; capability += 1n) {
       if ((mask >> capability) & 1n) continue;

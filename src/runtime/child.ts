@@ -48,7 +48,7 @@ function main(): void {
     if (!warm) filterFor(DEFAULT_CAPABILITIES, filters);
     const plan = receive();
     if (plan?.type === "plan")
-      send(serve(plan, filterFor(plan.capabilities, filters), out.writeEnd, err.writeEnd));
+      send(serve(plan, filterFor(plan.security.capabilities, filters), out.writeEnd, err.writeEnd));
     for (const fd of [out.readEnd, err.readEnd, out.writeEnd, err.writeEnd]) close(fd);
     if (plan === undefined) return;
   }

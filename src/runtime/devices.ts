@@ -48,7 +48,7 @@ export function fillDev(rootFd: number, plan: HelperPlan, terminal: number | und
     devFd,
     "shm",
     "directory",
-    newMount("tmpfs", { mode: "1777", size: "65536k" }, still | MOUNT.noDev),
+    newMount("tmpfs", { mode: "1777", size: String(plan.shmBytes) }, still | MOUNT.noDev),
   );
   attachQueues(devFd, still | MOUNT.noDev);
   const links = {

@@ -1,4 +1,4 @@
-import type { SandboxMount } from "./types.js";
+import type { SandboxMount, SandboxSecurity, Ulimit } from "./types.js";
 
 /**
  * What the driver and its helper say to each other over descriptor 3. To the helper: frames of a little-endian 32-bit
@@ -26,7 +26,11 @@ export interface HelperPlan {
   readonly stdinBytes: number;
   readonly stdio: "pipe" | "inherit" | "tty";
   readonly terminal: { readonly rows: number; readonly columns: number };
-  readonly capabilities: readonly string[];
+  readonly security: SandboxSecurity;
+  readonly ulimits: readonly Ulimit[];
+  /** Bytes of /dev/shm. */
+  readonly shmBytes: number;
+  /** True inside a user namespace, where uid 0 is a mapped one. */
   readonly userNamespace: boolean;
 }
 

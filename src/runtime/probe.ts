@@ -2,6 +2,7 @@ import { mkdirSync, mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
 import { CooperError, hasCode } from "../errors.js";
+import { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
 import { openSandbox } from "./sandbox.js";
 import type { SandboxOptions } from "./sandbox.js";
 
@@ -27,7 +28,7 @@ export async function probe(options: SandboxOptions): Promise<ProbeResult> {
     await using sandbox = openSandbox({ ...options, scratchDir: dir });
     const status = await sandbox.run(
       {
-        rootfs: { lowerDirs: [], upperDir, workDir },
+        rootfs: { kind: "overlay", lowerDirs: [], upperDir, workDir },
         argv: [NOTHING],
         env: {},
         cwd: "/",
@@ -37,6 +38,9 @@ export async function probe(options: SandboxOptions): Promise<ProbeResult> {
         hostname: "probe",
         network: "none",
         mounts: [],
+        devices: [],
+        security: DEFAULT_SECURITY,
+        limits: DEFAULT_LIMITS,
         stdin: "null",
         stdio: "pipe",
       },

@@ -158,6 +158,7 @@ function detached(entry: SandboxMount): number {
       MOUNT.noSuid | MOUNT.noDev,
     );
   }
+  if (entry.type !== "bind") throw new Error(`no mount of type ${entry.type}`);
   const source = cloneMount(AT_FDCWD, entry.source);
   const file = fstatSync(source).isDirectory()
     ? 0

@@ -2,7 +2,7 @@ import { mkdirSync, mkdtempSync, rmSync, statSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
-import { DEFAULT_CAPABILITIES, isCapability } from "./capabilities.js";
+import { isCapability } from "./capabilities.js";
 import { explainRefusal } from "./explain.js";
 import { startHelper } from "./helper.js";
 import type { Helper } from "./helper.js";
@@ -42,6 +42,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
     return helper;
   };
   return {
+    driver: "native",
     prewarm: () => {
       if (all.size === 0) idle.push(start());
     },
@@ -120,9 +121,10 @@ function refuseImpossible(plan: SandboxPlan): void {
     if (!Number.isInteger(id) || id < 0 || id > LAST_ID)
       throw new CooperError("usage", `${id} cannot be a user or group id`);
   }
-  for (const name of plan.capabilities ?? []) {
+  for (const name of plan.security.capabilities) {
     if (!isCapability(name)) throw new CooperError("usage", `unknown capability ${name}`);
   }
+  refuseUnknown(plan);
   for (const { target } of plan.mounts) {
     if (isSystemPlace(target))
       throw new CooperError(
@@ -132,8 +134,29 @@ function refuseImpossible(plan: SandboxPlan): void {
   }
 }
 
+/** What the plan can say and this driver does not do yet. */
+function refuseUnknown({ mounts, devices, security, limits }: SandboxPlan): void {
+  const { memoryBytes, cpus, pids, ulimits } = limits;
+  const asked: readonly (readonly [string, boolean])[] = [
+    ["a mount of layers or of a secret", mounts.some(({ type }) => type === "layers" || type === "secret")],
+    [
+      "a mount of what lies below its source",
+      mounts.some((mount) => mount.type === "bind" && mount.inside !== undefined),
+    ],
+    ["a device", devices.length > 0],
+    ["a seccomp profile", security.seccomp.kind !== "default"],
+    ["no_new_privs", security.noNewPrivileges],
+    ["open kernel files", security.kernelFiles === "open"],
+    ["a user namespace of its own", security.userNamespace === "own"],
+    ["a limit", memoryBytes !== undefined || cpus !== undefined || pids.asked || ulimits.length > 0],
+  ];
+  const found = asked.find(([, is]) => is);
+  if (found) throw new CooperError("unsupported", `the sandbox does not offer ${found[0]} yet`);
+}
+
 function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean): HelperPlan {
   const { rootfs, stdin } = plan;
+  if (rootfs.kind !== "overlay") throw new Error("the native driver mounts overlays");
   return {
     type: "plan",
     lowerDirs: home.stubs.around(rootfs.lowerDirs, plan.mounts.map(placeOf)),
@@ -154,13 +177,15 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,
     stdio: plan.stdio,
     terminal: terminalSize(),
-    capabilities: plan.capabilities ?? DEFAULT_CAPABILITIES,
+    security: plan.security,
+    ulimits: plan.limits.ulimits,
+    shmBytes: plan.limits.shmBytes,
     userNamespace,
   };
 }
 
 function placeOf(mount: SandboxPlan["mounts"][number]): MountPlace {
-  if (mount.type === "tmpfs") return { target: mount.target, kind: "directory" };
+  if (mount.type !== "bind") return { target: mount.target, kind: "directory" };
   try {
     return { target: mount.target, kind: statSync(mount.source).isDirectory() ? "directory" : "file" };
   } catch (error) {

@@ -1,13 +1,110 @@
-/** One mount inside a sandbox, in order. Targets are absolute paths inside the root file system, resolved there without leaving it. */
-export type SandboxMount =
-  | { readonly type: "bind"; readonly source: string; readonly target: string; readonly readOnly: boolean }
-  | { readonly type: "tmpfs"; readonly target: string; readonly sizeBytes?: number; readonly mode?: number };
+import type { DriverName } from "./drivers.js";
 
-/** The root file system: an overlay over `lowerDirs` (topmost first), mounted inside the sandbox's own mount namespace. */
-export interface SandboxRootfs {
-  readonly lowerDirs: readonly string[];
-  readonly upperDir: string;
-  readonly workDir: string;
+/** Of nosuid, nodev and noexec, those that a mount is to have beside what its kind always has. */
+export type MountOption = "nosuid" | "nodev" | "noexec";
+
+interface CommonMount {
+  /** Absolute path inside the root file system, resolved there without leaving it. */
+  readonly target: string;
+  readonly options?: readonly MountOption[];
+}
+
+/** A file, directory or socket of the host. */
+export interface BindMount extends CommonMount {
+  readonly type: "bind";
+  /** Absolute path of the host. */
+  readonly source: string;
+  /** A path below `source` to mount instead of it, resolved without ever leaving `source`, whoever changes it meanwhile. */
+  readonly inside?: string;
+  readonly readOnly: boolean;
+}
+
+export interface TmpfsMount extends CommonMount {
+  readonly type: "tmpfs";
+  readonly readOnly?: boolean;
+  readonly sizeBytes?: number;
+  /** Permission bits; default 1777. */
+  readonly mode?: number;
+}
+
+/** A path of another root file system; what is written to it is gone with the process. */
+export interface LayersMount extends CommonMount {
+  readonly type: "layers";
+  readonly rootfs: SandboxRootfs;
+  /** Absolute path in it, resolved there without leaving it. */
+  readonly inside: string;
+  readonly readOnly: boolean;
+}
+
+/** A file of these bytes that exists in memory only. */
+export interface SecretMount extends CommonMount {
+  readonly type: "secret";
+  readonly content: Uint8Array;
+  readonly readOnly: boolean;
+  readonly mode: number;
+  readonly uid: number;
+  readonly gid: number;
+}
+
+/** One mount inside a sandbox, in order. */
+export type SandboxMount = BindMount | TmpfsMount | LayersMount | SecretMount;
+
+/**
+ * A root file system: an overlay over `lowerDirs` (topmost first), mounted inside the sandbox's own mount namespace; or,
+ * for the driver that may not mount, a directory that is changed where it lies.
+ */
+export type SandboxRootfs =
+  | {
+      readonly kind: "overlay";
+      readonly lowerDirs: readonly string[];
+      readonly upperDir: string;
+      readonly workDir: string;
+    }
+  | { readonly kind: "directory"; readonly dir: string };
+
+/** What a process may do to the system beyond its files. */
+export interface SandboxSecurity {
+  /** Names as `CAP_CHOWN`: the bounding set, and what root has. */
+  readonly capabilities: readonly string[];
+  /** `profile`: JSON as docker's and podman's profiles are written, read from `path`. */
+  readonly seccomp:
+    | { readonly kind: "default" | "unconfined" }
+    | { readonly kind: "profile"; readonly profile: string; readonly path: string };
+  readonly noNewPrivileges: boolean;
+  /** "open": no file of /proc and /sys is hidden or made read-only (RUN --security=insecure). */
+  readonly kernelFiles: "guarded" | "open";
+  /** "own": a user namespace of its own below the sandbox's, in which root is nobody outside. */
+  readonly userNamespace: "shared" | "own";
+}
+
+/** A resource limit of setrlimit(2). Hard limits are never raised above cooper's own. */
+export interface Ulimit {
+  /** As in `ulimit`'s long names: `nofile`, `nproc`, `core`, … */
+  readonly name: string;
+  /** -1: no limit. */
+  readonly soft: number;
+  readonly hard: number;
+}
+
+/** What a process may use. A limit that was asked for and cannot be had is an error; of the defaults, a warning. */
+export interface SandboxLimits {
+  /** Bytes of memory; undefined: no limit. */
+  readonly memoryBytes?: number;
+  /** Processors, as a decimal number; undefined: no limit. */
+  readonly cpus?: number;
+  /** Processes and threads. */
+  readonly pids: { readonly limit: number; readonly asked: boolean };
+  readonly ulimits: readonly Ulimit[];
+  /** Bytes of /dev/shm. */
+  readonly shmBytes: number;
+}
+
+/** A device node of the host that appears inside. */
+export interface SandboxDevice {
+  readonly source: string;
+  readonly target: string;
+  /** Of "r", "w" and "m". */
+  readonly permissions: string;
 }
 
 /** Everything about one process and what it sees, as data; a driver only executes it. */
@@ -25,16 +122,19 @@ export interface SandboxPlan {
   /** "host" shares the network of cooper itself; "none" is a namespace with only a loopback interface. */
   readonly network: "host" | "none";
   readonly mounts: readonly SandboxMount[];
+  readonly devices: readonly SandboxDevice[];
+  readonly security: SandboxSecurity;
+  readonly limits: SandboxLimits;
   /** Bytes for the process's stdin, "inherit" for cooper's own, "null" for /dev/null. */
   readonly stdin: "null" | "inherit" | Uint8Array;
   /** "pipe": real pipes, streamed to `onOutput`; "inherit": cooper's own stdout and stderr; "tty": a new pseudo-terminal joined to cooper's terminal. */
   readonly stdio: "pipe" | "inherit" | "tty";
-  /** Defaults to the default set; names as `CAP_CHOWN`. */
-  readonly capabilities?: readonly string[];
 }
 
-export type ExitStatus =
-  { readonly kind: "exited"; readonly code: number } | { readonly kind: "killed"; readonly signal: string };
+/** `outOfMemory`: something of it was ended because the memory limit was reached. */
+export type ExitStatus = (
+  { readonly kind: "exited"; readonly code: number } | { readonly kind: "killed"; readonly signal: string }
+) & { readonly outOfMemory?: boolean };
 
 export interface RunOptions {
   readonly signal: AbortSignal;
@@ -43,6 +143,7 @@ export interface RunOptions {
 }
 
 export interface Sandbox extends AsyncDisposable {
+  readonly driver: DriverName;
   /**
    * Runs one process to its end. When it returns or throws, no process of it is left and no mount. A non-zero status is
    * a result, not an error. Throws `aborted` (the process tree is dead by then), `sandbox` (the kernel refused something: which call, errno).

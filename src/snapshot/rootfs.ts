@@ -77,6 +77,7 @@ export async function prepareRootfs(
     mkdirSync(workDir, { mode: 0o700 });
     setAttributes(upperDir, root, layers.flavour);
     const rootfs: PreparedRootfs = {
+      kind: "overlay",
       lowerDirs,
       upperDir,
       workDir,

@@ -19,6 +19,7 @@ export type Change =
 
 /** A stack of layers ready to be an overlay mount. Pure description: the mount itself is made by runtime/. */
 export interface PreparedRootfs extends AsyncDisposable {
+  readonly kind: "overlay";
   /** Existing directories, topmost first; may hold one directory twice never, and be empty for `scratch`. */
   readonly lowerDirs: readonly string[];
   readonly upperDir: string;

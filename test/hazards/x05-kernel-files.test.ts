@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Bench } from "../runtime/support.js";
-import { openBench } from "../runtime/support.js";
+import { openBench, withCapabilities } from "../runtime/support.js";
 
 let bench: Bench;
 beforeAll(() => {
@@ -52,7 +52,7 @@ test("X08: device nodes can neither be made nor, when an image has them, opened"
   treeSyscalls().makeNode(`${layer}/disk`, "block", 0o666, { major: 254, minor: 0 });
   const opened = await bench.sh("head -c1 /mem && echo READ; head -c1 /disk && echo READ", {
     lowerDirs: [layer, bench.base],
-    capabilities: ["CAP_DAC_OVERRIDE", "CAP_MKNOD"],
+    security: withCapabilities("CAP_DAC_OVERRIDE", "CAP_MKNOD"),
   });
   expect(opened.stdout).toBe("");
 });

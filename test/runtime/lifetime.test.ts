@@ -12,7 +12,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasCode } from "../../src/errors.js";
-import { openSandbox } from "../../src/runtime/index.js";
+import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "../../src/runtime/index.js";
 import { testWith } from "../support/packages.js";
 import type { Bench } from "./support.js";
 import { bundleProgram, busyboxRoot, childPath, exited, openBench } from "./support.js";
@@ -162,7 +162,7 @@ async function engineScript(dir: string, seconds: string): Promise<string> {
   busyboxRoot(base);
   for (const name of ["upper", "work", "scratch"]) mkdirSync(join(dir, name));
   const plan = {
-    rootfs: { lowerDirs: [base], upperDir: join(dir, "upper"), workDir: join(dir, "work") },
+    rootfs: { kind: "overlay", lowerDirs: [base], upperDir: join(dir, "upper"), workDir: join(dir, "work") },
     argv: [
       "/bin/sh",
       "-c",
@@ -176,13 +176,16 @@ async function engineScript(dir: string, seconds: string): Promise<string> {
     hostname: "x",
     network: "none",
     mounts: [],
+    devices: [],
+    security: DEFAULT_SECURITY,
+    limits: DEFAULT_LIMITS,
     stdin: "null",
     stdio: "pipe",
   };
   const options = { childPath, scratchDir: join(dir, "scratch"), userNamespace: false };
   return bundleProgram(
     dir,
-    `import { openSandbox } from "./src/runtime/index.js";
+    `import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "./src/runtime/index.js";
     await openSandbox(${JSON.stringify(options)}).run(${JSON.stringify(plan)}, { signal: new AbortController().signal });`,
   );
 }
@@ -239,7 +242,7 @@ testWith(
     const dir = mkdtempSync(join(tmpdir(), "cooper-runtime-"));
     const program = await bundleProgram(
       dir,
-      `import { openSandbox } from "./src/runtime/index.js";
+      `import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "./src/runtime/index.js";
     const sandbox = openSandbox(${JSON.stringify({ childPath, scratchDir: dir, userNamespace: false })});
     sandbox.prewarm("host");
     setTimeout(async () => {

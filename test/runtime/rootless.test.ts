@@ -51,7 +51,7 @@ beforeAll(async () => {
     dir,
     `import { spawn } from "node:child_process";
     import { mkdirSync, mkdtempSync } from "node:fs";
-    import { openSandbox, rootlessCommand } from "./src/runtime/index.js";
+    import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox, rootlessCommand } from "./src/runtime/index.js";
     const [role, home, changes] = process.argv.slice(2);
     if (role === "outer") {
       const { command, warning } = rootlessCommand([process.execPath, process.argv[1], "inner", home, changes]);
@@ -64,8 +64,8 @@ beforeAll(async () => {
       const sandbox = openSandbox({ childPath: ${JSON.stringify(join(dir, "sandbox-child.cjs"))}, scratchDir: dir, userNamespace: true });
       try {
         const status = await sandbox.run({
-          rootfs: { lowerDirs: [home + "/base"], upperDir: dir + "/upper", workDir: dir + "/work" },
-          env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t", network: "none", mounts: [], stdin: "null", stdio: "inherit",
+          rootfs: { kind: "overlay", lowerDirs: [home + "/base"], upperDir: dir + "/upper", workDir: dir + "/work" },
+          env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t", network: "none", mounts: [], devices: [], security: DEFAULT_SECURITY, limits: DEFAULT_LIMITS, stdin: "null", stdio: "inherit",
           ...JSON.parse(changes),
         }, { signal: new AbortController().signal });
         console.log("[" + JSON.stringify(status) + "]");

@@ -3,7 +3,7 @@ import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { hasCode } from "../../src/errors.js";
 import type { Bench } from "./support.js";
-import { PATH, exited, openBench, syscallProgram, testX64 } from "./support.js";
+import { PATH, exited, openBench, syscallProgram, testX64, withCapabilities } from "./support.js";
 
 let bench: Bench;
 beforeAll(() => {
@@ -92,7 +92,11 @@ describe("what a process sees", () => {
   });
 
   test("descriptors 0, 1 and 2 only (C08)", async () => {
-    const { stdout } = await bench.sh("sleep 9 & for f in /proc/$!/fd/*; do echo ${f##*/}; done");
+    // The shell first opens the background command's stdin anew: what counts is what the command itself has.
+    const settled = 'until [ "$(cat /proc/$!/comm)" = sleep ]; do :; done';
+    const { stdout } = await bench.sh(
+      `sleep 9 & ${settled}; for f in /proc/$!/fd/*; do echo \${f##*/}; done`,
+    );
     expect(stdout.trim().split("\n")).toEqual(["0", "1", "2"]);
   });
 
@@ -158,7 +162,7 @@ describe("user and group ids", () => {
 
   test("capabilities can be chosen", async () => {
     const { stdout } = await bench.run(["grep", "CapEff", "/proc/self/status"], {
-      capabilities: ["CAP_CHOWN", "CAP_NET_RAW"],
+      security: withCapabilities("CAP_CHOWN", "CAP_NET_RAW"),
     });
     expect(stdout).toMatch(/0000000000002001/);
   });
@@ -256,7 +260,7 @@ describe("plans that no driver may execute", () => {
     ["uid -1", { uid: -1 }, /user or group id/],
     ["uid 2^32-1, which means unchanged", { uid: 2 ** 32 - 1 }, /user or group id/],
     ["gid 1.5", { gid: 1.5 }, /user or group id/],
-    ["an unknown capability", { capabilities: ["CAP_NOPE"] }, /unknown capability CAP_NOPE/],
+    ["an unknown capability", { security: withCapabilities("CAP_NOPE") }, /unknown capability CAP_NOPE/],
     ["no command", { argv: [] }, /no command/],
   ])("%s", async (_name, changes, message) => {
     const run = bench.run(["true"], changes);

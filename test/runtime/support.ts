@@ -15,9 +15,9 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { test } from "vitest";
-import { openSandbox } from "../../src/runtime/index.js";
+import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "../../src/runtime/index.js";
 import { copyModules } from "../support/installed.js";
-import type { ExitStatus, Sandbox, SandboxPlan } from "../../src/runtime/index.js";
+import type { ExitStatus, Sandbox, SandboxPlan, SandboxSecurity } from "../../src/runtime/index.js";
 
 export const childPath = fileURLToPath(new URL("../../dist/sandbox-child.cjs", import.meta.url));
 export const PATH = "/bin";
@@ -102,7 +102,12 @@ export function openBench(userNamespace = false): Bench {
     sandbox,
     layer: () => fresh("layer"),
     plan: (argv, { lowerDirs, ...changes } = {}) => ({
-      rootfs: { lowerDirs: lowerDirs ?? [base], upperDir: fresh("upper"), workDir: fresh("work") },
+      rootfs: {
+        kind: "overlay",
+        lowerDirs: lowerDirs ?? [base],
+        upperDir: fresh("upper"),
+        workDir: fresh("work"),
+      },
       argv,
       env: { PATH },
       cwd: "/",
@@ -112,6 +117,9 @@ export function openBench(userNamespace = false): Bench {
       hostname: "bench",
       network: "none",
       mounts: [],
+      devices: [],
+      security: DEFAULT_SECURITY,
+      limits: DEFAULT_LIMITS,
       stdin: "null",
       stdio: "pipe",
       ...changes,
@@ -124,6 +132,7 @@ export function openBench(userNamespace = false): Bench {
         onOutput: (stream, chunk) => void chunks[stream].push(chunk),
       });
       const text = (stream: "stdout" | "stderr"): string => Buffer.concat(chunks[stream]).toString("utf8");
+      if (plan.rootfs.kind !== "overlay") throw new Error("a plan without an upper directory");
       const { upperDir } = plan.rootfs;
       const upper = readdirSync(upperDir, { recursive: true, encoding: "utf8" }).toSorted();
       return { status, stdout: text("stdout"), stderr: text("stderr"), upper, upperDir };
@@ -159,6 +168,12 @@ export async function bundleProgram(dir: string, contents: string): Promise<stri
   });
   return outfile;
 }
+
+/** The default security with these capabilities instead of the default ones. */
+export const withCapabilities = (...capabilities: readonly string[]): SandboxSecurity => ({
+  ...DEFAULT_SECURITY,
+  capabilities,
+});
 
 export const exited = (code: number): ExitStatus => ({ kind: "exited", code });
 

@@ -17,15 +17,15 @@ beforeAll(async () => {
   engine = await bundleProgram(
     dir,
     `import { mkdtempSync, mkdirSync } from "node:fs";
-    import { openSandbox } from "./src/runtime/index.js";
+    import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "./src/runtime/index.js";
     const [script, stdio] = process.argv.slice(2);
     const dir = mkdtempSync(${JSON.stringify(join(dir, "run-"))});
     for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
     const sandbox = openSandbox({ childPath: ${JSON.stringify(childPath)}, scratchDir: ${JSON.stringify(join(dir, "scratch"))}, userNamespace: false });
     const status = await sandbox.run({
-      rootfs: { lowerDirs: [${JSON.stringify(join(dir, "base"))}], upperDir: dir + "/upper", workDir: dir + "/work" },
+      rootfs: { kind: "overlay", lowerDirs: [${JSON.stringify(join(dir, "base"))}], upperDir: dir + "/upper", workDir: dir + "/work" },
       argv: ["/bin/sh", "-c", script], env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t",
-      network: "none", mounts: [], stdin: "inherit", stdio,
+      network: "none", mounts: [], devices: [], security: DEFAULT_SECURITY, limits: DEFAULT_LIMITS, stdin: "inherit", stdio,
     }, { signal: new AbortController().signal });
     await sandbox[Symbol.asyncDispose]();
     process.stdout.write("[" + JSON.stringify(status) + "]\\n", () => process.exit(0));`,

@@ -127,6 +127,7 @@ async function execute(
       hostname: files.hostname,
       network,
       mounts,
+      ...engine.runSettings,
       stdin: "null",
       stdio: "pipe",
     },
