@@ -13,7 +13,8 @@
 export * from "./types.js";
 export { DEFAULT_CAPABILITIES } from "./capabilities.js";
 export { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
-export type { DriverName } from "./drivers.js";
+export { traitsOf } from "./drivers.js";
+export type { DriverName, DriverTraits, Need } from "./drivers.js";
 export { canRun } from "./emulation.js";
 export { probe, userNamespaceRefusal } from "./probe.js";
 export type { ProbeResult } from "./probe.js";
