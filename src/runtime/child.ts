@@ -5,8 +5,8 @@ import { newDevpts } from "./devices.js";
 import type { HelperMessage, HelperPlan, HelperRequest, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
 import { doing, refusalOf } from "./refusal.js";
-import { removeStubs } from "./root-walk.js";
-import type { Stub } from "./root-walk.js";
+import { removeTraces } from "./root-walk.js";
+import type { Traces } from "./root-walk.js";
 import { enterRootfs } from "./rootfs.js";
 import { sealExecutable } from "./seal.js";
 import { seccompFilter } from "./seccomp.js";
@@ -122,7 +122,7 @@ function openTerminal(plan: HelperPlan, keep: (fd: number) => number): Terminal 
 }
 
 /** What the copy tells the helper before it becomes the command; end of file means that it has. */
-type Report = { readonly stubs: readonly Stub[] } | { readonly refusal: Refusal };
+type Report = { readonly traces: Traces } | { readonly refusal: Refusal };
 
 function attemptRun(plan: HelperPlan, filter: Buffer, streams: Streams): HelperMessage | "crashed" {
   const report = makePipe();
@@ -134,9 +134,9 @@ function attemptRun(plan: HelperPlan, filter: Buffer, streams: Streams): HelperM
   if (said === "") return killed ? { type: "exit", status } : "crashed";
   const found = JSON.parse(said) as Report;
   if ("refusal" in found) return { type: "refused", refusal: found.refusal };
-  if (found.stubs.length > 0) {
+  if (found.traces.stubs.length > 0) {
     const upperFd = openAt(AT_FDCWD, plan.upperDir, O_PATH | O_DIRECTORY);
-    removeStubs(upperFd, found.stubs);
+    removeTraces(upperFd, found.traces);
     close(upperFd);
   }
   return { type: "exit", status };
@@ -170,11 +170,11 @@ function copySelf(network: "host" | "none"): { readonly pid: number; readonly pi
 function becomeCommand(plan: HelperPlan, filter: Buffer, streams: Streams, report: number): never {
   try {
     syscall("setsid", undefined);
-    const stubs = enterRootfs(plan, streams.terminal?.devpts);
+    const traces = enterRootfs(plan, streams.terminal?.devpts);
     furnish(plan);
     takeStdio(stdioOf(plan, streams), streams.terminal !== undefined);
     takeIdentity(plan, filter);
-    writeSync(report, JSON.stringify({ stubs }));
+    writeSync(report, JSON.stringify({ traces }));
     close(report);
     resetSignals();
     const { status, reason } = execute(plan.argv, plan.env);

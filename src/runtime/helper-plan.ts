@@ -1,4 +1,8 @@
-import type { SandboxMount, SandboxSecurity, Ulimit } from "./types.js";
+import type { SandboxMount, SandboxSecurity, SecretMount, Ulimit } from "./types.js";
+
+/** As the plan has it; bytes are base64. */
+export type HelperMount =
+  Exclude<SandboxMount, SecretMount> | (Omit<SecretMount, "content"> & { readonly base64: string });
 
 /**
  * What the driver and its helper say to each other over descriptor 3. To the helper: frames of a little-endian 32-bit
@@ -21,7 +25,7 @@ export interface HelperPlan {
   readonly groups: readonly number[];
   readonly hostname: string;
   readonly network: "host" | "none";
-  readonly mounts: readonly SandboxMount[];
+  readonly mounts: readonly HelperMount[];
   readonly stdin: "null" | "inherit" | "bytes";
   readonly stdinBytes: number;
   readonly stdio: "pipe" | "inherit" | "tty";

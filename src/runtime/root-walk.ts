@@ -1,5 +1,6 @@
 import { fstatSync } from "node:fs";
 import {
+  AT_EMPTY_PATH,
   AT_REMOVEDIR,
   O_CLOEXEC,
   O_DIRECTORY,
@@ -167,8 +168,68 @@ export function rememberStubs(upperFd: number, paths: readonly (readonly string[
   return paths.flatMap((names) => look(upperFd, names)?.stub ?? []);
 }
 
+/** What mounting left in the upper directory. */
+export interface Traces {
+  readonly stubs: readonly Stub[];
+  readonly times: readonly KeptTime[];
+}
+
+/** The modification time that a directory had before something was made in it to mount on, and the one that this gave it. */
+export interface KeptTime {
+  readonly names: readonly string[];
+  readonly before: string;
+  readonly after: string;
+}
+
+/** Remembers times of directories of a root file system, `before` something is made in them and `after` all was made. */
+export function keepTimes(rootFd: number): {
+  readonly before: (names: readonly string[]) => void;
+  readonly after: (upperFd: number) => readonly KeptTime[];
+} {
+  const known = new Map<string, { readonly names: readonly string[]; readonly before: string }>();
+  return {
+    before: (names) => {
+      const before = timeOf(rootFd, names);
+      if (before !== undefined && !known.has(names.join("/"))) known.set(names.join("/"), { names, before });
+    },
+    after: (upperFd) =>
+      [...known.values()].flatMap(({ names, before }) => {
+        const after = timeOf(upperFd, names);
+        return after === undefined ? [] : [{ names, before, after }];
+      }),
+  };
+}
+
+function timeOf(dirFd: number, names: readonly string[]): string | undefined {
+  const fd = openExactly(dirFd, names, O_PATH | O_DIRECTORY);
+  if (fd === undefined) return undefined;
+  try {
+    return String(fstatSync(fd, { bigint: true }).mtimeNs);
+  } finally {
+    close(fd);
+  }
+}
+
+/** Removes what mounting left, where the step did not touch it: its layer is as if nothing had been mounted (hazard S01). */
+export function removeTraces(upperFd: number, { stubs, times }: Traces): void {
+  const untouched = times.filter(({ names, after }) => timeOf(upperFd, names) === after);
+  removeStubs(upperFd, stubs);
+  for (const { names, before } of untouched) setTime(upperFd, names, BigInt(before));
+}
+
+function setTime(dirFd: number, names: readonly string[], ns: bigint): void {
+  const fd = openExactly(dirFd, names, O_PATH | O_DIRECTORY);
+  if (fd === undefined) return;
+  const second = 1_000_000_000n;
+  const part = ((ns % second) + second) % second;
+  const omit = 0x3ffffffen; // UTIME_OMIT
+  const spec = BigInt64Array.from([0n, omit, (ns - part) / second, part]);
+  trySyscall("utimensat", fd, cBytes(""), new Uint8Array(spec.buffer), AT_EMPTY_PATH);
+  close(fd);
+}
+
 /** Removes the stubs that are as we left them: the same inode, unchanged, empty. Anything else belongs to the step. */
-export function removeStubs(upperFd: number, stubs: readonly Stub[]): void {
+function removeStubs(upperFd: number, stubs: readonly Stub[]): void {
   const untouched = stubs.filter(({ names, inode, changed }) => {
     const now = look(upperFd, names);
     return now?.stub.inode === inode && now.stub.changed === changed && (now.directory || now.size === 0n);

@@ -1,9 +1,9 @@
 import { fstatSync } from "node:fs";
 import { fillDev, hostDevice } from "./devices.js";
 import type { HelperPlan } from "./helper-plan.js";
-import { codeOf, doing } from "./refusal.js";
-import { missingIn, openInRoot, rememberStubs } from "./root-walk.js";
-import type { Stub } from "./root-walk.js";
+import { mountOverlay } from "./overlay.js";
+import { doing } from "./refusal.js";
+import type { Traces } from "./root-walk.js";
 import {
   AT_FDCWD,
   MOUNT,
@@ -15,18 +15,15 @@ import {
   cString,
   cloneMount,
   close,
-  errnoName,
   mount,
   newMount,
   openAt,
   restrictMount,
   syscall,
-  syscallError,
   trySyscall,
 } from "./syscalls.js";
-import type { SandboxMount } from "./types.js";
+import { attachUserMounts, SYSTEM } from "./user-mounts.js";
 
-const MS_NODEV = 4;
 const MS_REC = 0x4000;
 const MS_PRIVATE = 0x40000;
 const MNT_DETACH = 2;
@@ -37,134 +34,24 @@ const MNT_DETACH = 2;
  * image is ever resolved outside of it. Order of calls: user mounts come before /proc, /dev and /sys, so that a link in
  * the image cannot aim them at the kernel's files.
  */
-export function enterRootfs(plan: HelperPlan, terminal: number | undefined): readonly Stub[] {
+export function enterRootfs(plan: HelperPlan, terminal: number | undefined): Traces {
   doing("separate the mounts", () => mount("none", "/", null, MS_REC | MS_PRIVATE, null));
-  doing("mount the root file system", () => mountOverlay(plan));
-  const rootFd = openAt(AT_FDCWD, rootOf(plan), O_PATH | O_DIRECTORY);
-  const stubs = doing("mount the step's files", () => attachAll(rootFd, plan));
+  const rootFd = doing("mount the root file system", () => openRoot(plan));
+  const traces = doing("mount the step's files", () => attachUserMounts(rootFd, plan));
   for (const name of SYSTEM) {
     doing(`mount /${name}`, () => attachSystem(rootFd, name, plan));
   }
   doing("fill /dev", () => fillDev(rootFd, plan, terminal));
   doing("hide the kernel's files", () => hideSystemFiles(rootFd));
   doing("enter the root file system", () => pivotTo(rootFd));
-  return stubs;
+  return traces;
 }
 
-function rootOf(plan: HelperPlan): string {
-  return `${plan.mountPoint}/R`;
-}
-
-/**
- * mount(2) reads its options from one page, too small for many absolute paths: each directory gets a short name in a
- * tmpfs that nobody else sees. Works on every kernel, and 500 layers take 6 ms.
- */
-function mountOverlay(plan: HelperPlan): void {
+/** The current directory is then a tmpfs that nobody else sees: for the short names of layers, and for secrets. */
+function openRoot(plan: HelperPlan): number {
   mount("tmpfs", plan.mountPoint, "tmpfs", 0, "mode=700");
   syscall("chdir", plan.mountPoint, cString(plan.mountPoint));
-  // Capital letters are never in a number of base 36.
-  const lowers = plan.lowerDirs.map((dir, index) => {
-    const name = index.toString(36);
-    syscall("symlinkat", dir, cString(dir), AT_FDCWD, cString(name));
-    return name;
-  });
-  syscall("symlinkat", plan.upperDir, cString(plan.upperDir), AT_FDCWD, cString("U"));
-  syscall("symlinkat", plan.workDir, cString(plan.workDir), AT_FDCWD, cString("W"));
-  syscall("mkdirat", "R", AT_FDCWD, cString("R"), 0o755);
-  const dirs = `lowerdir=${lowers.join(":")},upperdir=U,workdir=W`;
-  const options = plan.userNamespace
-    ? "userxattr,index=off,metacopy=off"
-    : "index=off,metacopy=off,redirect_dir=off";
-  // Kernels before 6.6 do not know uuid=null, before 5.10 not volatile.
-  const tries = [
-    `${dirs},${options},volatile,uuid=null`,
-    `${dirs},${options},volatile`,
-    `${dirs},${options}`,
-  ];
-  for (const data of tries) {
-    const result = trySyscall(
-      "mount",
-      cString("overlay"),
-      cString("R"),
-      cString("overlay"),
-      MS_NODEV,
-      cString(data),
-    );
-    if (result === 0) return;
-    if (result !== -22 /* EINVAL */ || data === tries.at(-1))
-      throw syscallError(errnoName(-result), "mount", "overlay");
-  }
-}
-
-function attachAll(rootFd: number, plan: HelperPlan): readonly Stub[] {
-  const upperFd = openAt(AT_FDCWD, plan.upperDir, O_PATH | O_DIRECTORY);
-  const fresh: (readonly string[])[] = [];
-  const note = (names: readonly string[]): void => void fresh.push(...missingIn(upperFd, [names]));
-  for (const name of SYSTEM) makeSystemDirectory(rootFd, name, note);
-  for (const entry of plan.mounts) attachUserMount(rootFd, entry, note);
-  const stubs = fresh.length === 0 ? [] : rememberStubs(upperFd, fresh);
-  close(upperFd);
-  return stubs;
-}
-
-/** Only needed when the stack is so high that there was no room for the stub layers. */
-function makeSystemDirectory(rootFd: number, name: string, note: (names: readonly string[]) => void): void {
-  const found = trySyscall("openat", rootFd, cString(name), O_PATH | O_NOFOLLOW | O_CLOEXEC, 0);
-  if (found >= 0) return close(found);
-  note([name]);
-  syscall("mkdirat", `/${name}`, rootFd, cString(name), 0o755);
-}
-
-function attachUserMount(
-  rootFd: number,
-  entry: SandboxMount,
-  note: (names: readonly string[]) => void,
-): void {
-  const source = detached(entry);
-  const kind = fstatSync(source).isDirectory() ? "directory" : "file";
-  const before = (names: readonly string[]): void => {
-    refuseSystemPlace(entry.target, names);
-    note(names);
-  };
-  try {
-    const target = openInRoot(rootFd, entry.target, { kind, before });
-    if (target === undefined) throw syscallError("ENOENT", "openat", entry.target);
-    refuseSystemPlace(entry.target, target.names);
-    attachMount(source, target.fd, entry.target);
-    close(target.fd);
-  } catch (error) {
-    // An image may point its resolv.conf at /dev/null and the like: then it is not ours to fill.
-    if (!(NETWORK_FILES.includes(entry.target) && codeOf(error) === "EINVAL")) throw error;
-  }
-  close(source);
-}
-
-const SYSTEM = ["proc", "sys", "dev"] as const;
-const NETWORK_FILES = ["/etc/hosts", "/etc/resolv.conf", "/etc/hostname"];
-
-/** A link in the image may have led the target to the root itself, or to where the kernel's own files will be (hazard C10). */
-function refuseSystemPlace(target: string, names: readonly string[]): void {
-  const [first] = names;
-  if (first === undefined || SYSTEM.some((name) => name === first))
-    throw syscallError("EINVAL", "move_mount", target);
-}
-
-function detached(entry: SandboxMount): number {
-  if (entry.type === "tmpfs") {
-    const size = entry.sizeBytes === undefined ? {} : { size: String(entry.sizeBytes) };
-    return newMount(
-      "tmpfs",
-      { mode: (entry.mode ?? 0o1777).toString(8), ...size },
-      MOUNT.noSuid | MOUNT.noDev,
-    );
-  }
-  if (entry.type !== "bind") throw new Error(`no mount of type ${entry.type}`);
-  const source = cloneMount(AT_FDCWD, entry.source);
-  const file = fstatSync(source).isDirectory()
-    ? 0
-    : MOUNT.noSuid | (NETWORK_FILES.includes(entry.target) ? MOUNT.noExec : 0);
-  restrictMount(source, MOUNT.noDev | file | (entry.readOnly ? MOUNT.readOnly : 0));
-  return source;
+  return openAt(AT_FDCWD, mountOverlay({ ...plan, place: "L" }), O_PATH | O_DIRECTORY);
 }
 
 function attachSystem(rootFd: number, name: "proc" | "sys" | "dev", plan: HelperPlan): void {

@@ -6,7 +6,7 @@ import { isCapability } from "./capabilities.js";
 import { explainRefusal } from "./explain.js";
 import { startHelper } from "./helper.js";
 import type { Helper } from "./helper.js";
-import type { HelperMessage, HelperPlan } from "./helper-plan.js";
+import type { HelperMessage, HelperMount, HelperPlan } from "./helper-plan.js";
 import { readOutput } from "./output.js";
 import type { Output } from "./output.js";
 import { isSystemPlace, stubLayers } from "./stubs.js";
@@ -14,7 +14,7 @@ import type { MountPlace, StubLayers } from "./stubs.js";
 import { takeDescriptor } from "./syscalls.js";
 import { joinTerminal, terminalSize } from "./terminal.js";
 import type { JoinedTerminal } from "./terminal.js";
-import type { ExitStatus, RunOptions, Sandbox, SandboxPlan } from "./types.js";
+import type { ExitStatus, RunOptions, Sandbox, SandboxMount, SandboxPlan } from "./types.js";
 
 export interface SandboxOptions {
   /** The bundled helper, dist/sandbox-child.cjs. */
@@ -135,14 +135,9 @@ function refuseImpossible(plan: SandboxPlan): void {
 }
 
 /** What the plan can say and this driver does not do yet. */
-function refuseUnknown({ mounts, devices, security, limits }: SandboxPlan): void {
+function refuseUnknown({ devices, security, limits }: SandboxPlan): void {
   const { memoryBytes, cpus, pids, ulimits } = limits;
   const asked: readonly (readonly [string, boolean])[] = [
-    ["a mount of layers or of a secret", mounts.some(({ type }) => type === "layers" || type === "secret")],
-    [
-      "a mount of what lies below its source",
-      mounts.some((mount) => mount.type === "bind" && mount.inside !== undefined),
-    ],
     ["a device", devices.length > 0],
     ["a seccomp profile", security.seccomp.kind !== "default"],
     ["no_new_privs", security.noNewPrivileges],
@@ -159,7 +154,7 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
   if (rootfs.kind !== "overlay") throw new Error("the native driver mounts overlays");
   return {
     type: "plan",
-    lowerDirs: home.stubs.around(rootfs.lowerDirs, plan.mounts.map(placeOf)),
+    lowerDirs: home.stubs.around(rootfs.lowerDirs, plan.mounts.flatMap(placesOf)),
     upperDir: rootfs.upperDir,
     workDir: rootfs.workDir,
     mountPoint: home.mountPoint,
@@ -172,7 +167,7 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
     groups: [...new Set([plan.gid, ...plan.groups])],
     hostname: plan.hostname,
     network: plan.network,
-    mounts: plan.mounts,
+    mounts: plan.mounts.map(forHelper),
     stdin: typeof stdin === "string" ? stdin : "bytes",
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,
     stdio: plan.stdio,
@@ -184,10 +179,20 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
   };
 }
 
-function placeOf(mount: SandboxPlan["mounts"][number]): MountPlace {
-  if (mount.type !== "bind") return { target: mount.target, kind: "directory" };
+/** A secret travels with the plan over the helper's own channel, never in arguments or the environment. */
+function forHelper(mount: SandboxMount): HelperMount {
+  if (mount.type !== "secret") return mount;
+  const { content, ...rest } = mount;
+  return { ...rest, base64: Buffer.from(content).toString("base64") };
+}
+
+/** Where it is to be mounted, when it is known what it is; else the helper makes a place, and removes it. */
+function placesOf(mount: SandboxMount): readonly MountPlace[] {
+  const { type, target } = mount;
+  if (type === "layers" || (type === "bind" && mount.inside !== undefined)) return [];
+  if (type !== "bind") return [{ target, kind: type === "secret" ? "file" : "directory" }];
   try {
-    return { target: mount.target, kind: statSync(mount.source).isDirectory() ? "directory" : "file" };
+    return [{ target, kind: statSync(mount.source).isDirectory() ? "directory" : "file" }];
   } catch (error) {
     if (errnoOf(error) === "ENOENT")
       throw new CooperError("not-found", `mount source ${mount.source} does not exist`, { cause: error });

@@ -112,6 +112,32 @@ function as(user: string, changes: object): string {
 const sh = (script: string): object => ({ argv: ["/bin/sh", "-c", script] });
 
 describe("with subordinate ids", () => {
+  test("mounts: a part of a directory, other layers, a tmpfs and a secret of any mapped owner", () => {
+    const home = join(dir, RICH);
+    for (const name of ["u2", "w2"]) {
+      mkdirSync(join(home, name));
+      execFileSync("chown", [RICH, join(home, name)]);
+    }
+    const rootfs = {
+      kind: "overlay",
+      lowerDirs: [join(home, "base")],
+      upperDir: join(home, "u2"),
+      workDir: join(home, "w2"),
+    };
+    const content = Buffer.from("hush\n");
+    const text = as(RICH, {
+      ...sh("ls /part; ls /layers; touch /layers/x; cat /s; stat -c '%a %u:%g' /s; touch /t/x && ls /t"),
+      mounts: [
+        { type: "bind", source: join(home, "base"), inside: "/etc", target: "/part", readOnly: true },
+        { type: "layers", rootfs, inside: "/etc", target: "/layers", readOnly: false },
+        { type: "secret", content, target: "/s", readOnly: true, mode: 0o400, uid: 33, gid: 33 },
+        { type: "tmpfs", target: "/t", options: ["noexec"], sizeBytes: 65536 },
+      ],
+    });
+    const files = "group\npasswd\n";
+    expect(text).toBe(`${files}${files}hush\n400 33:33\nx\n[{"kind":"exited","code":0}]\n`);
+  });
+
   test("root inside, with the default capabilities, and process 1", () => {
     const text = as(RICH, sh("id; echo $$; grep -E 'CapEff|Seccomp:|NoNewPrivs' /proc/self/status; exit 7"));
     expect(text).toContain("uid=0(root) gid=0(root)");
