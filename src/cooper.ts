@@ -29,8 +29,26 @@ export interface BuildOutput {
 export type PullPolicy = "missing" | "always" | "never" | "newer";
 
 /** What the processes of a build or container may do, and what they get. Each is refused where it cannot be had. */
-// oxlint-disable-next-line typescript/no-empty-interface -- grows with what the sandbox offers
-export interface IsolationOptions {}
+export interface IsolationOptions {
+  /** Capabilities beside the default ones, in any case, with or without `CAP_`; "ALL": every one that cooper has. */
+  readonly capAdd?: readonly string[];
+  readonly capDrop?: readonly string[];
+  /** "unconfined": no system call is filtered. Default: docker's profile, but for what podman closes besides. */
+  readonly seccomp?: "unconfined";
+  /** True: programs that are setuid or have capabilities give nobody more rights. */
+  readonly noNewPrivileges?: boolean;
+  /** Limits of setrlimit(2); "host": all of cooper's own. */
+  readonly ulimits?: readonly (ProcessLimit | "host")[];
+  /** Bytes of /dev/shm; 0: no limit. Default 64 MiB. */
+  readonly shmBytes?: number;
+}
+
+/** A limit by its name in `ulimit`'s long form, such as `nofile`; -1: no limit. Never above cooper's own hard limit. */
+export interface ProcessLimit {
+  readonly name: string;
+  readonly soft: number;
+  readonly hard: number;
+}
 
 export interface BuildOptions extends TransferOptions, IsolationOptions {
   /** The build context: a directory. Default: the current one. */

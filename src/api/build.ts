@@ -225,7 +225,7 @@ function engineOf(
         .then((sandbox) => sandbox.prewarm("host"))
         .catch(() => undefined),
     scratchDir: workshop.scratchDir,
-    runSettings: runSettings(options),
+    runSettings: runSettings(options, workshop.privileged),
     environment: process.env,
     now: Date.now,
     times,

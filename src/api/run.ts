@@ -44,7 +44,7 @@ export async function runImage(
       ...networkFiles(workshop, { hostname }).mounts,
       ...(options.volumes ?? []).map((volume) => volumeMount(volume)),
     ],
-    ...runSettings(options),
+    ...runSettings(options, workshop.privileged),
     stdin: options.interactive === true || options.tty === true ? "inherit" : "null",
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
   };

@@ -21,6 +21,7 @@ import {
 const PATH_WHEN_UNSET = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PR_CAPBSET_DROP = 24;
 const PR_CAP_AMBIENT = 47;
+const PR_SET_NO_NEW_PRIVS = 38;
 const LAST_CAPABILITY = 63;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
@@ -45,6 +46,7 @@ export function furnish(plan: HelperPlan): void {
   process.umask(0o022);
   setSoftLimit(RLIMIT_NOFILE, OPEN_FILES);
   setSoftLimit(RLIMIT_CORE, 0n);
+  for (const limit of plan.ulimits) doing(`set the limit ${limit.name}`, () => setLimit(limit));
 }
 
 function raiseLoopback(): void {
@@ -79,6 +81,11 @@ function setSoftLimit(resource: number, wanted: bigint): void {
   trySyscall("prlimit64", 0, resource, limit, null);
 }
 
+function setLimit({ name, resource, soft, hard }: HelperPlan["ulimits"][number]): void {
+  const limit = BigUint64Array.from([soft, hard].map((value) => BigInt.asUintN(64, BigInt(value))));
+  syscall("prlimit64", name, 0, resource, limit, null);
+}
+
 /** A new session, so that no terminal of the host can be reached or typed into (hazard X09); in "tty" mode the step's own. */
 export function takeStdio(stdio: Stdio, terminal: boolean): void {
   if (terminal)
@@ -105,7 +112,7 @@ export function openStdin(plan: HelperPlan, bytes: number | undefined): number {
  * Gives up every right that the process is not to have. The filter goes in while we still hold CAP_SYS_ADMIN, since
  * without no_new_privs (which would break sudo and su) only its holder may; it allows what follows.
  */
-export function takeIdentity(plan: HelperPlan, filter: Buffer): void {
+export function takeIdentity(plan: HelperPlan, filter: Buffer | undefined): void {
   const mask = capabilityMask(plan.security.capabilities);
   doing("drop capabilities", () => {
     for (let capability = 0n; capability <= LAST_CAPABILITY; capability += 1n) {
@@ -114,11 +121,9 @@ export function takeIdentity(plan: HelperPlan, filter: Buffer): void {
     }
     trySyscall("prctl", PR_CAP_AMBIENT, 4 /* CLEAR_ALL */, 0, 0, 0);
   });
-  doing("load the system call filter", () => {
-    // struct sock_fprog: a count and, at the next pointer's place, the address.
-    const program = BigUint64Array.from([BigInt(filter.length / 8), addressOf(filter)]);
-    syscall("seccomp", undefined, 1, 0, program);
-  });
+  if (plan.security.noNewPrivileges)
+    doing("set no_new_privs", () => syscall("prctl", undefined, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
+  if (filter !== undefined) doing("load the system call filter", () => loadFilter(filter));
   doing(`become user ${plan.uid}:${plan.gid}`, () => {
     const groups = Uint32Array.from(plan.groups);
     const result = trySyscall("setgroups", groups.length, new Uint8Array(groups.buffer));
@@ -132,6 +137,12 @@ export function takeIdentity(plan: HelperPlan, filter: Buffer): void {
     const sets = new Uint8Array(Uint32Array.from([low, low, 0, high, high, 0]).buffer);
     syscall("capset", undefined, header, sets);
   });
+}
+
+function loadFilter(filter: Buffer): void {
+  // struct sock_fprog: a count and, at the next pointer's place, the address.
+  const program = BigUint64Array.from([BigInt(filter.length / 8), addressOf(filter)]);
+  syscall("seccomp", undefined, 1, 0, program);
 }
 
 /** Signals as a new process expects them: Node ignores SIGPIPE, and ignored ones survive execve. */

@@ -1,5 +1,5 @@
 /** Linux's capabilities, in the order of their numbers. */
-const NAMES = (
+export const CAPABILITIES: readonly string[] = (
   "CHOWN DAC_OVERRIDE DAC_READ_SEARCH FOWNER FSETID KILL SETGID SETUID SETPCAP LINUX_IMMUTABLE NET_BIND_SERVICE " +
   "NET_BROADCAST NET_ADMIN NET_RAW IPC_LOCK IPC_OWNER SYS_MODULE SYS_RAWIO SYS_CHROOT SYS_PTRACE SYS_PACCT SYS_ADMIN " +
   "SYS_BOOT SYS_NICE SYS_RESOURCE SYS_TIME SYS_TTY_CONFIG MKNOD LEASE AUDIT_WRITE AUDIT_CONTROL SETFCAP MAC_OVERRIDE " +
@@ -29,10 +29,10 @@ export const DEFAULT_CAPABILITIES: readonly string[] = [
 
 /** True for a name such as `CAP_CHOWN` that this version knows. */
 export function isCapability(name: string): boolean {
-  return NAMES.includes(name);
+  return CAPABILITIES.includes(name);
 }
 
 /** A set as the kernel's bit mask. Unknown names are refused earlier, at the door. */
 export function capabilityMask(names: readonly string[]): bigint {
-  return names.reduce((mask, name) => mask | (1n << BigInt(NAMES.indexOf(name))), 0n);
+  return names.reduce((mask, name) => mask | (1n << BigInt(CAPABILITIES.indexOf(name))), 0n);
 }

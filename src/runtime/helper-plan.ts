@@ -30,8 +30,11 @@ export interface HelperPlan {
   readonly stdinBytes: number;
   readonly stdio: "pipe" | "inherit" | "tty";
   readonly terminal: { readonly rows: number; readonly columns: number };
-  readonly security: SandboxSecurity;
-  readonly ulimits: readonly Ulimit[];
+  readonly security: Omit<SandboxSecurity, "seccomp">;
+  /** The system call filter: that for the capabilities, none, or these instructions in base64. */
+  readonly filter:
+    { readonly kind: "default" | "none" } | { readonly kind: "given"; readonly program: string };
+  readonly ulimits: readonly (Ulimit & { readonly resource: number })[];
   /** Bytes of /dev/shm. */
   readonly shmBytes: number;
   /** True inside a user namespace, where uid 0 is a mapped one. */

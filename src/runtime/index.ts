@@ -12,6 +12,7 @@
  */
 export * from "./types.js";
 export { DEFAULT_CAPABILITIES } from "./capabilities.js";
+export { mergeCapabilities, ownCapabilities } from "./capability-choice.js";
 export { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
 export { traitsOf } from "./drivers.js";
 export type { DriverName, DriverTraits, Need } from "./drivers.js";
@@ -22,4 +23,5 @@ export { rootlessCommand } from "./rootless.js";
 export type { RootlessCommand } from "./rootless.js";
 export { openSandbox } from "./sandbox.js";
 export type { SandboxOptions } from "./sandbox.js";
+export { checkedUlimits } from "./ulimits.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";

@@ -42,7 +42,8 @@ export function enterRootfs(plan: HelperPlan, terminal: number | undefined): Tra
     doing(`mount /${name}`, () => attachSystem(rootFd, name, plan));
   }
   doing("fill /dev", () => fillDev(rootFd, plan, terminal));
-  doing("hide the kernel's files", () => hideSystemFiles(rootFd));
+  if (plan.security.kernelFiles === "guarded")
+    doing("hide the kernel's files", () => hideSystemFiles(rootFd));
   doing("enter the root file system", () => pivotTo(rootFd));
   return traces;
 }
@@ -68,7 +69,8 @@ function attachSystem(rootFd: number, name: "proc" | "sys" | "dev", plan: Helper
 
 /** A new sysfs shows the network namespace it was made in, and only that one's owner may make it. */
 function sysfs(plan: HelperPlan): number {
-  const attributes = MOUNT.readOnly | MOUNT.noSuid | MOUNT.noDev | MOUNT.noExec;
+  const readOnly = plan.security.kernelFiles === "guarded" ? MOUNT.readOnly : 0;
+  const attributes = readOnly | MOUNT.noSuid | MOUNT.noDev | MOUNT.noExec;
   if (plan.network === "none" || !plan.userNamespace) return newMount("sysfs", {}, attributes);
   const copy = cloneMount(AT_FDCWD, "/sys");
   restrictMount(copy, attributes);

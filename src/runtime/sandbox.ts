@@ -15,6 +15,7 @@ import { takeDescriptor } from "./syscalls.js";
 import { joinTerminal, terminalSize } from "./terminal.js";
 import type { JoinedTerminal } from "./terminal.js";
 import type { ExitStatus, RunOptions, Sandbox, SandboxMount, SandboxPlan } from "./types.js";
+import { resourceNumber } from "./ulimits.js";
 
 export interface SandboxOptions {
   /** The bundled helper, dist/sandbox-child.cjs. */
@@ -136,14 +137,12 @@ function refuseImpossible(plan: SandboxPlan): void {
 
 /** What the plan can say and this driver does not do yet. */
 function refuseUnknown({ devices, security, limits }: SandboxPlan): void {
-  const { memoryBytes, cpus, pids, ulimits } = limits;
+  const { memoryBytes, cpus, pids } = limits;
   const asked: readonly (readonly [string, boolean])[] = [
     ["a device", devices.length > 0],
-    ["a seccomp profile", security.seccomp.kind !== "default"],
-    ["no_new_privs", security.noNewPrivileges],
-    ["open kernel files", security.kernelFiles === "open"],
+    ["a seccomp profile", security.seccomp.kind === "profile"],
     ["a user namespace of its own", security.userNamespace === "own"],
-    ["a limit", memoryBytes !== undefined || cpus !== undefined || pids.asked || ulimits.length > 0],
+    ["a limit", memoryBytes !== undefined || cpus !== undefined || pids.asked],
   ];
   const found = asked.find(([, is]) => is);
   if (found) throw new CooperError("unsupported", `the sandbox does not offer ${found[0]} yet`);
@@ -151,6 +150,7 @@ function refuseUnknown({ devices, security, limits }: SandboxPlan): void {
 
 function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean): HelperPlan {
   const { rootfs, stdin } = plan;
+  const { seccomp, ...security } = plan.security;
   if (rootfs.kind !== "overlay") throw new Error("the native driver mounts overlays");
   return {
     type: "plan",
@@ -172,8 +172,9 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,
     stdio: plan.stdio,
     terminal: terminalSize(),
-    security: plan.security,
-    ulimits: plan.limits.ulimits,
+    security,
+    filter: { kind: seccomp.kind === "unconfined" ? "none" : "default" },
+    ulimits: plan.limits.ulimits.map((limit) => ({ ...limit, resource: resourceNumber(limit.name) })),
     shmBytes: plan.limits.shmBytes,
     userNamespace,
   };

@@ -95,7 +95,7 @@ export interface SandboxLimits {
   /** Processes and threads. */
   readonly pids: { readonly limit: number; readonly asked: boolean };
   readonly ulimits: readonly Ulimit[];
-  /** Bytes of /dev/shm. */
+  /** Bytes of /dev/shm; 0: no limit. */
   readonly shmBytes: number;
 }
 

@@ -193,7 +193,7 @@ describe("build", () => {
 
   test.each([
     ["build --secret id=x .", "--secret is not supported yet"],
-    ["build --ulimit nofile=9 .", "--ulimit is not supported yet"],
+    ["build --squash-all .", "--squash-all is not supported yet"],
     ["build -v a:b .", "-v is not supported yet"],
     ["build --layers=false .", "--layers=false is not supported yet"],
     ["build -o type=tar,dest=x .", 'type "tar" is not supported yet'],

@@ -9,6 +9,7 @@ import { openProgress, PROGRESS_MODES } from "../progress/open.js";
 import { hexDigits, terminalJson } from "../text.js";
 import type { World } from "../world.js";
 import { keyValues } from "./key-values.js";
+import { isolationOptions, limitFlags } from "./limit-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 import { writeResult } from "./result-file.js";
 
@@ -74,6 +75,7 @@ const flags = {
     choices: PROGRESS_MODES,
     help: "auto, plain (with times), tty or json",
   },
+  ...limitFlags,
   ...transferFlags,
   layers: { kind: "boolean", help: "keep every step as a layer (always so)" },
   rm: { kind: "boolean", help: "remove what steps ran in (always so)" },
@@ -92,13 +94,13 @@ export const build = command({
   operands: { min: 0, max: 1 },
   unsupported:
     "add-host all-platforms allow annotation arch attest build-arg-file builder cache-from cache-to cache-ttl " +
-    "call cap-add cap-drop cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
+    "call cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
     "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust dns dns-option " +
     "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc isolation " +
     "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
     "no-hosts omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
-    "runtime runtime-flag save-stages sbom secret security-opt shm-size sign-by skip-unused-stages " +
-    "source-policy-file squash squash-all ssh stage-labels stdin ulimit unsetenv unsetlabel " +
+    "runtime runtime-flag save-stages sbom secret sign-by skip-unused-stages " +
+    "source-policy-file squash squash-all ssh stage-labels stdin unsetenv unsetlabel " +
     "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant volume,v",
   run: async ({ flags: given, operands }, world) => {
     const options = buildOptions(given, operands, world);
@@ -142,6 +144,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
   const { "build-arg": buildArgs, jobs } = given;
   return {
     ...transferOptions(given),
+    ...isolationOptions(given),
     ...contextOf(operands, given, world),
     ...fileOption(given.file),
     ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),

@@ -7,6 +7,7 @@ import { command } from "../command.js";
 import { openProgress } from "../progress/open.js";
 import type { World } from "../world.js";
 import { keyValues } from "./key-values.js";
+import { isolationOptions, limitFlags } from "./limit-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 
 /** As a shell reports a process that died of SIGPIPE. */
@@ -33,6 +34,7 @@ const flags = {
   entrypoint: { kind: "string", value: "COMMAND|JSON", help: "replace the image's entrypoint" },
   network: { kind: "string", value: "MODE", choices: ["host", "none"], help: "host (default) or none" },
   hostname: { kind: "string", short: "h", value: "NAME", help: "host name" },
+  ...limitFlags,
   ...transferFlags,
 } as const satisfies FlagTable;
 
@@ -43,7 +45,7 @@ export const run = command({
   optionsFirst: true,
   notes: ["Options come before the image; everything after it belongs to the command."],
   unsupported:
-    "add-host annotation arch attach,a blkio-weight blkio-weight-device cap-add cap-drop cgroup-conf cgroup-parent cgroupns " +
+    "add-host annotation arch attach,a blkio-weight blkio-weight-device cgroup-conf cgroup-parent cgroupns " +
     "cgroups chrootdirs cidfile conmon-pidfile cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpus cpuset-cpus " +
     "cpuset-mems decryption-key detach,d detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps " +
     "device-write-iops disable-content-trust dns dns-option dns-search env-file env-host env-merge expose gidmap gpus group-add " +
@@ -52,8 +54,8 @@ export const run = command({
     "memory-reservation memory-swap memory-swappiness mount name network-alias no-healthcheck no-hosts oom-kill-disable " +
     "oom-score-adj os passwd passwd-entry personality pid pidfile pids-limit platform pod pod-id-file preserve-fds privileged " +
     "publish,p publish-all,P pull quiet,q rdt-class read-only read-only-tmpfs replace requires restart rmi rootfs runtime " +
-    "sdnotify seccomp-policy secret security-opt shm-size sig-proxy stop-signal stop-timeout subgidname subuidname sysctl " +
-    "systemd timeout tmpfs tz uidmap ulimit umask unsetenv unsetenv-all userns uts variant volume-driver volumes-from",
+    "sdnotify seccomp-policy secret sig-proxy stop-signal stop-timeout subgidname subuidname sysctl " +
+    "systemd timeout tmpfs tz uidmap umask unsetenv unsetenv-all userns uts variant volume-driver volumes-from",
   run: async ({ flags: given, operands: [image = "", ...argv] }, world) => {
     const options = runOptions(given, argv, world);
     const progress = openProgress("auto", world);
@@ -89,6 +91,7 @@ function runOptions(given: Given, argv: readonly string[], world: World): RunIma
   const { entrypoint, env, volume, workdir, user, hostname, network } = given;
   return {
     ...transferOptions(given),
+    ...isolationOptions(given),
     ...(argv.length === 0 ? {} : { command: argv }),
     ...(entrypoint === undefined ? {} : { entrypoint: entrypointOf(entrypoint) }),
     ...(env.length === 0 ? {} : { env: keyValues("--env", env, undefined) }),

@@ -1,0 +1,84 @@
+import type { IsolationOptions, ProcessLimit } from "../../cooper.js";
+import { CooperError } from "../../errors.js";
+import type { Flags, FlagTable } from "../args.js";
+import { usage } from "../args.js";
+
+/** The flags of `build` and `run` that say what processes may do and use. */
+export const limitFlags = {
+  "cap-add": { kind: "list", value: "CAP", help: "give this capability, or ALL; may be repeated" },
+  "cap-drop": { kind: "list", value: "CAP", help: "take this capability away, or ALL; may be repeated" },
+  "security-opt": {
+    kind: "list",
+    value: "OPTION",
+    help: "seccomp=unconfined, no-new-privileges, label=disable or apparmor=unconfined",
+  },
+  ulimit: {
+    kind: "list",
+    value: "NAME=SOFT[:HARD]",
+    help: "a resource limit, such as nofile=1024:4096; host: all of cooper's own",
+  },
+  "shm-size": {
+    kind: "string",
+    value: "SIZE",
+    help: "size of /dev/shm, such as 1g (default 64m; 0: no limit)",
+  },
+} as const satisfies FlagTable;
+
+type Given = Flags<typeof limitFlags>;
+
+/** The flags as options; what was not given stays out. Throws `usage` and `unsupported`, naming the flag. */
+export function isolationOptions(given: Given): IsolationOptions {
+  const { ulimit, "cap-add": capAdd, "cap-drop": capDrop, "shm-size": shm } = given;
+  return {
+    ...(capAdd.length === 0 ? {} : { capAdd: capAdd.flatMap((text) => text.split(",")) }),
+    ...(capDrop.length === 0 ? {} : { capDrop: capDrop.flatMap((text) => text.split(",")) }),
+    ...Object.assign({}, ...given["security-opt"].map(securityOption)),
+    ...(ulimit.length === 0 ? {} : { ulimits: ulimit.map(ulimitOf) }),
+    ...(shm === undefined ? {} : { shmBytes: bytesOf("--shm-size", shm) }),
+  };
+}
+
+/** Docker writes some of these with a colon, podman takes both. */
+function securityOption(text: string): Partial<IsolationOptions> {
+  const [, name = text, value] = /^([^:=]+)[:=](.*)$/s.exec(text) ?? [];
+  switch (name) {
+    case "no-new-privileges":
+      if (value === undefined || value === "true") return { noNewPrivileges: true };
+      if (value === "false") return { noNewPrivileges: false };
+      throw usage(`--security-opt no-new-privileges: "${value}" is neither true nor false`);
+    case "seccomp":
+      if (value === "unconfined") return { seccomp: "unconfined" };
+      break;
+    case "label":
+      // No label and no profile is ever put on a process.
+      if (value === "disable") return {};
+      break;
+    case "apparmor":
+      if (value === "unconfined") return {};
+      break;
+  }
+  throw new CooperError("unsupported", `--security-opt ${text} is not supported`, {
+    hint: "it can be seccomp=unconfined, no-new-privileges, label=disable or apparmor=unconfined",
+  });
+}
+
+function ulimitOf(text: string): ProcessLimit | "host" {
+  if (text === "host") return text;
+  const [, name, soft, hard = soft] =
+    /^([a-z]+)=(-1|\d+|unlimited)(?::(-1|\d+|unlimited))?$/.exec(text) ?? [];
+  if (name === undefined || soft === undefined || hard === undefined)
+    throw usage(`--ulimit: "${text}" is not NAME=SOFT[:HARD], such as nofile=1024:4096`);
+  const [from, to] = [soft, hard].map((value) => (value === "unlimited" ? -1 : Number(value)));
+  return { name, soft: from ?? 0, hard: to ?? 0 };
+}
+
+const UNITS = "bkmgtp";
+
+/** `64m`, `1.5g`, `512MiB`, or bytes: units are powers of 1024, as in docker and podman. */
+export function bytesOf(flag: string, text: string): number {
+  const [, number, unit = "b"] = /^(\d+(?:\.\d+)?) ?([bkmgtp])?i?b?$/i.exec(text) ?? [];
+  const bytes = Math.floor(Number(number) * 1024 ** UNITS.indexOf(unit.toLowerCase()));
+  if (number === undefined || !Number.isSafeInteger(bytes))
+    throw usage(`${flag}: "${text}" is not a size, such as 64m or 1g`);
+  return bytes;
+}
