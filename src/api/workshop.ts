@@ -112,7 +112,12 @@ export function openWorkshop(root: string): Workshop {
       import("../snapshot/index.js"),
       import("../runtime/index.js"),
     ]);
-    return snapshot.openSnapshotter({ home: store.layers, syscalls: runtime.treeSyscalls, userNamespace });
+    return snapshot.openSnapshotter({
+      home: store.layers,
+      syscalls: runtime.treeSyscalls,
+      userNamespace,
+      rootfs: "overlay",
+    });
   };
   const openSandbox = async (): Promise<Sandbox> => {
     const runtime = await import("../runtime/index.js");
@@ -135,7 +140,7 @@ export function openWorkshop(root: string): Workshop {
   const close = async (): Promise<void> => {
     await using _store = store;
     await using _scratch = scratch;
-    const opened = await Promise.allSettled([sandbox, registry, fetcher]);
+    const opened = await Promise.allSettled([sandbox, registry, fetcher, snapshotter]);
     for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
   };
   return {

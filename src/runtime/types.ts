@@ -60,7 +60,18 @@ export type SandboxRootfs =
       readonly upperDir: string;
       readonly workDir: string;
     }
-  | { readonly kind: "directory"; readonly dir: string };
+  | {
+      readonly kind: "directory";
+      readonly dir: string;
+      /** Called before `run` returns, with what was moved away for the process and put back: it is unchanged, whatever its change time says. */
+      restored(files: readonly RestoredFile[]): void;
+    };
+
+/** Inode number and change time (ns since 1970), decimal. */
+export interface RestoredFile {
+  readonly inode: string;
+  readonly changed: string;
+}
 
 /** What a process may do to the system beyond its files. */
 export interface SandboxSecurity {

@@ -14,7 +14,7 @@ import { layerName } from "./layers.js";
 import { diffHash, pump } from "./pump.js";
 import { removeQuietly, scanTree } from "./scan.js";
 import { writeTar } from "./tar-writer.js";
-import type { Change, LayerInfo, PreparedRootfs } from "./types.js";
+import type { Change, LayerInfo, OverlayRootfs } from "./types.js";
 import { openStackView } from "./view.js";
 
 /** What overlayfs stacks at most. Source: Linux fs/overlayfs/params.h, OVL_MAX_STACK. */
@@ -27,7 +27,7 @@ interface Prepared {
   readonly staged: StagedDirectory;
 }
 
-const prepared = new WeakMap<PreparedRootfs, Prepared>();
+const prepared = new WeakMap<OverlayRootfs, Prepared>();
 
 /** A stack as overlayfs takes it: each layer once (its topmost place decides all it says), those without entries left out. */
 export function distinctLayers(layers: Layers, diffIds: readonly DiffId[]): readonly DiffId[] {
@@ -51,7 +51,7 @@ export async function prepareRootfs(
   diffIds: readonly DiffId[],
   memory: DigestMemory,
   signal: AbortSignal | undefined,
-): Promise<PreparedRootfs> {
+): Promise<OverlayRootfs> {
   const stack = distinctLayers(layers, diffIds);
   const trees = await makeTrees(layers, stack, signal);
   const staged = layers.home.stage();
@@ -76,7 +76,7 @@ export async function prepareRootfs(
     mkdirSync(upperDir, { mode: 0o700 });
     mkdirSync(workDir, { mode: 0o700 });
     setAttributes(upperDir, root, layers.flavour);
-    const rootfs: PreparedRootfs = {
+    const rootfs: OverlayRootfs = {
       kind: "overlay",
       lowerDirs,
       upperDir,
@@ -161,7 +161,7 @@ function setAttributes(dir: string, entry: TreeEntry, flavour: TreeFlavour): voi
 /** Reads the upper directory once and renames it to the layer's tree. Throws `io`, `no-space`, `unsupported`. */
 export async function commitRootfs(
   layers: Layers,
-  rootfs: PreparedRootfs,
+  rootfs: OverlayRootfs,
   retime?: (mtimeNs: bigint) => bigint,
 ): Promise<LayerInfo> {
   const from = prepared.get(rootfs);
@@ -197,7 +197,7 @@ function* upperChanges(
 }
 
 /** Sets the times in the tree as it is read: reading a directory later does not touch them again. */
-function* retimed(
+export function* retimed(
   changes: Iterable<Change>,
   root: string,
   flavour: TreeFlavour,
@@ -221,7 +221,8 @@ function* retimed(
   }
 }
 
-function looksLike(a: TreeEntry, b: TreeEntry): boolean {
+/** The same mode, owner and attributes. */
+export function looksLike(a: TreeEntry, b: TreeEntry): boolean {
   if (a.mode !== b.mode || a.uid !== b.uid || a.gid !== b.gid) return false;
   const ours = layerXattrs(a.xattrs ?? new Map());
   const theirs = layerXattrs(b.xattrs ?? new Map());

@@ -2,6 +2,7 @@ import type { Compression, Descriptor, DiffId } from "../image/index.js";
 import type { LayerHome, TreeSyscalls } from "../fs/index.js";
 import { isArchive, readArchive } from "./archive.js";
 import { makeBlob, readable } from "./compress.js";
+import { openDirectories } from "./directory.js";
 import { createLayerIndex } from "./layer-index.js";
 import { unwrapped } from "./layer-stream.js";
 import type { DigestMemory } from "./layer-view.js";
@@ -20,13 +21,19 @@ export interface SnapshotterOptions {
   readonly syscalls: () => TreeSyscalls;
   /** Whether overlayfs keeps its marks in `user.overlay.*` here; must stay the same for one store. */
   readonly userNamespace: boolean;
+  /** What `prepare` gives: an overlay's directories, or one directory where nothing may be mounted. */
+  readonly rootfs: "overlay" | "directory";
 }
 
-/** A snapshotter over the layers of one store. Holds no descriptor and no file of its own. */
+/** A snapshotter over the layers of one store. Holds no descriptor, and no file but the directories it was asked for. */
 export function openSnapshotter(options: SnapshotterOptions): Snapshotter {
   const { home, syscalls, userNamespace } = options;
   const layers = openLayers(home, { syscalls, userNamespace });
   const digests: DigestMemory = new Map();
+  const directories =
+    options.rootfs === "directory"
+      ? openDirectories(layers, digests, (changes) => writeLayer(layers, changes, undefined))
+      : undefined;
   const blobs = new Map<string, Promise<Descriptor>>();
   const info = (diffId: DiffId): LayerInfo | undefined => {
     const facts = layers.facts(diffId);
@@ -46,8 +53,13 @@ export function openSnapshotter(options: SnapshotterOptions): Snapshotter {
 
   return {
     view: async (diffIds) => openStackView(layers, distinctLayers(layers, diffIds), digests),
-    prepare: (diffIds, signal) => prepareRootfs(layers, diffIds, digests, signal),
-    commit: (rootfs, retime) => commitRootfs(layers, rootfs, retime),
+    prepare: (diffIds, signal) =>
+      directories ? directories.prepare(diffIds, signal) : prepareRootfs(layers, diffIds, digests, signal),
+    commit: (rootfs, retime) => {
+      if (rootfs.kind === "overlay") return commitRootfs(layers, rootfs, retime);
+      if (!directories) throw new Error("commit of a directory by a snapshotter of overlays");
+      return directories.commit(rootfs, retime);
+    },
     write: (changes, signal) => writeLayer(layers, changes, signal),
     readArchive: (file, name, signal) => readArchive(home, file, name, signal),
     isArchive,
@@ -58,6 +70,7 @@ export function openSnapshotter(options: SnapshotterOptions): Snapshotter {
     tar: (diffId) => readable(layers.bytes(diffId)),
     compressed,
     info,
+    [Symbol.asyncDispose]: async () => directories?.[Symbol.asyncDispose](),
   };
 }
 

@@ -18,7 +18,7 @@ export type Change =
   | { readonly kind: "opaque"; readonly path: BytePath };
 
 /** A stack of layers ready to be an overlay mount. Pure description: the mount itself is made by runtime/. */
-export interface PreparedRootfs extends AsyncDisposable {
+export interface OverlayRootfs extends AsyncDisposable {
   readonly kind: "overlay";
   /** Existing directories, topmost first; may hold one directory twice never, and be empty for `scratch`. */
   readonly lowerDirs: readonly string[];
@@ -26,13 +26,36 @@ export interface PreparedRootfs extends AsyncDisposable {
   readonly workDir: string;
 }
 
-export interface Snapshotter {
+/** A file that was moved away and put back: its change time says that it changed, and it did not. */
+export interface RestoredFile {
+  /** Inode number and change time (ns since 1970), decimal. */
+  readonly inode: string;
+  readonly changed: string;
+}
+
+/** A stack of layers as one directory, to be changed where it lies. Its next commit finds what changed since `prepare`. */
+export interface DirectoryRootfs extends AsyncDisposable {
+  readonly kind: "directory";
+  readonly dir: string;
+  /** To be told before `commit`. */
+  restored(files: readonly RestoredFile[]): void;
+}
+
+export type PreparedRootfs = OverlayRootfs | DirectoryRootfs;
+
+/** Disposing it removes the directories that it keeps for later steps. */
+export interface Snapshotter extends AsyncDisposable {
   /** The root file system of a stack (oldest first), read without a mount. The caller disposes it. */
   view(diffIds: readonly DiffId[]): Promise<FileTree & Disposable>;
-  /** Makes missing trees (several at once) and an empty upper directory that looks like the stack's root. */
+  /**
+   * Makes missing trees (several at once) and an empty upper directory that looks like the stack's root; or, where
+   * nothing may be mounted, the whole stack as a directory: the one that an earlier step left, when its stack was the
+   * beginning of this one, else a new one (about 100 us a file).
+   */
   prepare(diffIds: readonly DiffId[], signal?: AbortSignal): Promise<PreparedRootfs>;
   /**
-   * Reads the upper directory once, computes its DiffId, renames it to the layer's tree. `retime` gives every entry its
+   * Reads the upper directory once, computes its DiffId, renames it to the layer's tree; or finds what changed in the
+   * directory by its metadata alone (about 10 us a file) and writes it as a tar. `retime` gives every entry its
    * modification time (ns since 1970), from the one it has. Throws `no-space`, `io`.
    */
   commit(rootfs: PreparedRootfs, retime?: (mtimeNs: bigint) => bigint): Promise<LayerInfo>;

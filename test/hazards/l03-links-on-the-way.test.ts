@@ -48,7 +48,7 @@ describe("L03: a link of the archive among the parents", () => {
     mkdirSync(host);
     const below = await room.pull(forgeTar([{ name: "d", type: "2", linkName: host }]));
     const above = await room.pull(forgeTar([{ name: "d/x", content: "x" }]));
-    await using rootfs = await room.snapshots.prepare([below.diffId, above.diffId]);
+    await using rootfs = await room.overlay([below.diffId, above.diffId]);
     expect(readFileSync(join(rootfs.lowerDirs[0] ?? "", "d/x"), "utf8")).toBe("x");
     expect(readdirSync(host)).toEqual([]);
     using view = await room.snapshots.view([below.diffId, above.diffId]);

@@ -32,7 +32,7 @@ describeWith(["root", "mounts"], "L14: overlayfs's own attributes in an archive"
           { name: "f", pax: forged },
         ]),
       );
-      await using rootfs = await room.snapshots.prepare([below.diffId, above.diffId]);
+      await using rootfs = await room.overlay([below.diffId, above.diffId]);
       expect(inOverlay(rootfs, "ls d")).toBe("low\n");
       const tree = rootfs.lowerDirs[0] ?? "";
       expect([...treeSyscalls().xattrs(join(tree, "d")).keys()]).toEqual(["user.kept"]);

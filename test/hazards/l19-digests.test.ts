@@ -57,10 +57,10 @@ describe("L19: content that is not what its digest says", () => {
     bytes[600] = 0x21;
     writeFileSync(path, bytes);
     expect(await failureOf(bytesOfStream(room.snapshots.tar(diffId)))).toMatchObject({ code: "corrupt" });
-    expect(await failureOf(room.snapshots.prepare([diffId]))).toMatchObject({ code: "corrupt" });
+    expect(await failureOf(room.overlay([diffId]))).toMatchObject({ code: "corrupt" });
     expect(await failureOf(room.snapshots.compressed(diffId, "gzip"))).toMatchObject({ code: "corrupt" });
     expect(room.home.blob(diffId)).toBeUndefined();
-    await using rootfs = await room.snapshots.prepare([]);
+    await using rootfs = await room.overlay([]);
     writeFileSync(join(rootfs.upperDir, "f"), "made");
     const made = await room.snapshots.commit(rootfs);
     writeFileSync(join(room.home.dir(made.diffId) ?? "", "tree/f"), "evil");

@@ -276,7 +276,7 @@ describe("a stack that is only read", () => {
       code: "not-found",
       message: expect.stringContaining("000000000000") as string,
     });
-    expect(await failureOf(room.snapshots.prepare([nobody]))).toMatchObject({ code: "not-found" });
+    expect(await failureOf(room.overlay([nobody]))).toMatchObject({ code: "not-found" });
     expect(await failureOf(bytesOfStream(room.snapshots.tar(nobody)))).toMatchObject({ code: "not-found" });
     expect(room.snapshots.info(nobody)).toBeUndefined();
   });
@@ -286,7 +286,7 @@ describe("a stack that is only read", () => {
     const ids: DiffId[] = [];
     for (let i = 0; i < 20; i += 1) ids.push((await room.snapshots.write([file(`f${i}`, String(i))])).diffId);
     const stack = Array.from({ length: 500 }, (_, i) => ids[i % 20] as DiffId);
-    await using rootfs = await room.snapshots.prepare(stack);
+    await using rootfs = await room.overlay(stack);
     expect(rootfs.lowerDirs).toHaveLength(20);
     expect(await failureOf(room.snapshots.prepare([...stack, ids[0] as DiffId]))).toMatchObject({
       code: "unsupported",

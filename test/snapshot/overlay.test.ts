@@ -37,7 +37,7 @@ function found(view: FileTree): readonly string[] {
 }
 
 async function mounted(room: Room, stack: readonly DiffId[]): Promise<readonly string[]> {
-  await using rootfs = await room.snapshots.prepare(stack);
+  await using rootfs = await room.overlay(stack);
   return inOverlay(rootfs, FIND).split("\n").filter(Boolean);
 }
 
@@ -47,7 +47,7 @@ async function layer(room: Room, changes: readonly Change[]): Promise<DiffId> {
 
 /** Runs a script on top of a stack and commits what it changed. */
 async function run(room: Room, stack: readonly DiffId[], script: string): Promise<DiffId> {
-  await using rootfs = await room.snapshots.prepare(stack);
+  await using rootfs = await room.overlay(stack);
   inOverlay(rootfs, script);
   return (await room.snapshots.commit(rootfs)).diffId;
 }
@@ -159,7 +159,7 @@ describeWith(["root", "mounts"], "layers under a real overlay mount", () => {
 
   test("committing copies nothing: the upper directory becomes the tree", async () => {
     await using room = openRoom();
-    await using rootfs = await room.snapshots.prepare([]);
+    await using rootfs = await room.overlay([]);
     inOverlay(rootfs, "echo x > file");
     const inode = lstatSync(join(rootfs.upperDir, "file")).ino;
     const { diffId } = await room.snapshots.commit(rootfs);
@@ -179,7 +179,7 @@ describeWith(["root", "mounts"], "layers under a real overlay mount", () => {
     expect(await members(room, changed)).toEqual(["./"]);
     using view = await room.snapshots.view([below, changed]);
     expect(view.lstat(ROOT)).toMatchObject({ mode: 0o755, uid: 3 });
-    await using rootfs = await room.snapshots.prepare([below, nothing, changed]);
+    await using rootfs = await room.overlay([below, nothing, changed]);
     expect(rootfs.lowerDirs).toHaveLength(2);
     expect(lstatSync(rootfs.upperDir)).toMatchObject({ uid: 3, mode: 0o40755 });
   });
@@ -211,13 +211,13 @@ describeWith(["root", "mounts"], "layers under a real overlay mount", () => {
     expect(shown.map((line) => line.split(" ")[0])).toEqual(["b", "d", "d/a"]);
     using view = await room.snapshots.view([one, two, one]);
     expect(found(view)).toEqual(shown);
-    await using rootfs = await room.snapshots.prepare([one, two, one]);
+    await using rootfs = await room.overlay([one, two, one]);
     expect(new Set(rootfs.lowerDirs).size).toBe(rootfs.lowerDirs.length);
   });
 
   test("names that a layer would take for whiteouts are refused at commit", async () => {
     await using room = openRoom();
-    await using rootfs = await room.snapshots.prepare([]);
+    await using rootfs = await room.overlay([]);
     inOverlay(rootfs, "mkdir d; touch d/.wh.x");
     const error = await failureOf(room.snapshots.commit(rootfs));
     expect(error).toMatchObject({
@@ -228,7 +228,7 @@ describeWith(["root", "mounts"], "layers under a real overlay mount", () => {
 
   test("nothing stays behind after dispose", async () => {
     await using room = openRoom();
-    const rootfs = await room.snapshots.prepare([await layer(room, base)]);
+    const rootfs = await room.overlay([await layer(room, base)]);
     expect(existsSync(rootfs.upperDir)).toBe(true);
     await rootfs[Symbol.asyncDispose]();
     expect(room.staged()).toEqual([]);

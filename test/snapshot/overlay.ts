@@ -5,6 +5,7 @@ import type { PreparedRootfs } from "../../src/snapshot/index.js";
 
 /** Runs a shell script in a real overlay mount of a prepared root file system, in a mount namespace of its own. */
 export function inOverlay(rootfs: PreparedRootfs, script: string): string {
+  if (rootfs.kind !== "overlay") throw new Error("no overlay to mount");
   const place = mkdtempSync(join(rootfs.workDir, "../mount-"));
   mkdirSync(join(place, "empty"));
   mkdirSync(join(place, "merged"));

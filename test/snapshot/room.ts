@@ -8,7 +8,7 @@ import { digestOf, mediaTypes } from "../../src/image/index.js";
 import type { DiffId } from "../../src/image/index.js";
 import { treeSyscalls } from "../../src/runtime/index.js";
 import { openSnapshotter } from "../../src/snapshot/index.js";
-import type { Change, LayerInfo, Snapshotter } from "../../src/snapshot/index.js";
+import type { Change, LayerInfo, OverlayRootfs, Snapshotter } from "../../src/snapshot/index.js";
 import { openStore } from "../../src/store/index.js";
 
 /** A store of its own with a snapshotter over it, and a directory for the test's files. */
@@ -20,32 +20,48 @@ export interface Room extends AsyncDisposable {
   staged(): readonly string[];
   /** Registers a tar as a pulled layer: a blob with these bytes, the DiffId of the tar. */
   pull(tar: Buffer, blob?: { readonly bytes: Buffer; readonly mediaType: string }): Promise<LayerInfo>;
+  /** What `prepare` gives in a room of overlays. */
+  overlay(diffIds: readonly DiffId[]): Promise<OverlayRootfs>;
   /** Makes the layer's tree and returns its path. */
   tree(diffId: DiffId): Promise<string>;
 }
 
-export function openRoom(options: { readonly userNamespace?: boolean; readonly parent?: string } = {}): Room {
+export function openRoom(
+  options: {
+    readonly userNamespace?: boolean;
+    readonly parent?: string;
+    readonly rootfs?: "overlay" | "directory";
+  } = {},
+): Room {
   const dir = mkdtempSync(join(options.parent ?? tmpdir(), "cooper-snapshot-"));
   const userNamespace = options.userNamespace ?? false;
   const store = openStore(join(dir, "store"), { userNamespace });
   const home = store.layers;
-  const snapshots = openSnapshotter({ home, syscalls: treeSyscalls, userNamespace });
+  const { rootfs = "overlay" } = options;
+  const snapshots = openSnapshotter({ home, syscalls: treeSyscalls, userNamespace, rootfs });
+  const overlay = async (diffIds: readonly DiffId[]): Promise<OverlayRootfs> => {
+    const made = await snapshots.prepare(diffIds);
+    if (made.kind !== "overlay") throw new Error("not a room of overlays");
+    return made;
+  };
   return {
     dir,
     home,
     snapshots,
+    overlay,
     staged: () => readdirSync(join(dir, "store/tmp")),
     async pull(tar, blob = { bytes: tar, mediaType: mediaTypes.ociLayer }) {
       const descriptor = await home.addBlob(blob.mediaType, Readable.from([blob.bytes]));
       return snapshots.register(descriptor, diffIdOf(tar));
     },
     async tree(diffId) {
-      await using rootfs = await snapshots.prepare([diffId]);
+      await using rootfs = await overlay([diffId]);
       const tree = rootfs.lowerDirs.at(-1);
       if (tree === undefined) throw new Error("a layer without a tree");
       return tree;
     },
     async [Symbol.asyncDispose]() {
+      await snapshots[Symbol.asyncDispose]();
       await store[Symbol.asyncDispose]();
       // Node's own rm gives up on trees deeper than a path can be long.
       await removeTree(dir);

@@ -11,6 +11,7 @@ import { bytesOfStream, describeTree, dir, file, opaque, openRoom, whiteout } fr
 const [parent = "", outsider = ""] = process.argv.slice(2);
 
 function inOverlay(rootfs: PreparedRootfs, script: string): string {
+  if (rootfs.kind !== "overlay") throw new Error("no overlay to mount");
   const merged = join(rootfs.workDir, "../merged");
   mkdirSync(merged);
   const options = `lowerdir=${rootfs.lowerDirs.join(":")},upperdir=${rootfs.upperDir},workdir=${rootfs.workDir},userxattr,index=off,metacopy=off`;
@@ -37,7 +38,7 @@ const below = await room.snapshots.write([
 ]);
 const above = await room.snapshots.write([whiteout("gone"), dir("o"), opaque("o"), file("o/new", "n")]);
 
-await using first = await room.snapshots.prepare([below.diffId, above.diffId]);
+await using first = await room.overlay([below.diffId, above.diffId]);
 const merged = inOverlay(
   first,
   "ls . d o; rm d/a; rm -rf d/sub; mkdir d/sub; echo z > d/sub/z; touch -d @1000000000.000000007 d/sub/z d/sub d .",
@@ -47,7 +48,7 @@ const members = execFileSync("tar", ["-tf", "-"], {
   input: await bytesOfStream(room.snapshots.tar(made.diffId)),
   encoding: "utf8",
 });
-await using second = await room.snapshots.prepare([below.diffId, above.diffId, made.diffId]);
+await using second = await room.overlay([below.diffId, above.diffId, made.diffId]);
 const after = inOverlay(second, "ls . d d/sub");
 
 const capability = Buffer.from("0100000200200000000000000000000000000000", "hex");
@@ -67,7 +68,7 @@ const foreign = await room.pull(
     },
   ]),
 );
-await using third = await room.snapshots.prepare([foreign.diffId]);
+await using third = await room.overlay([foreign.diffId]);
 const tree = third.lowerDirs[0] ?? "";
 using view = await room.snapshots.view([foreign.diffId]);
 const entryOf = (path: string): object => {
