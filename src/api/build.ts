@@ -222,7 +222,7 @@ function engineOf(
     prewarm: () =>
       void workshop
         .sandbox()
-        .then((sandbox) => sandbox.prewarm("host"))
+        .then((sandbox) => sandbox.prewarm("private"))
         .catch(() => undefined),
     scratchDir: workshop.scratchDir,
     runSettings: runSettings(options, workshop.privileged),

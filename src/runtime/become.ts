@@ -1,6 +1,7 @@
 import { capabilityMask } from "./capabilities.js";
 import type { HelperPlan } from "./helper-plan.js";
 import { INHERITED } from "./helper-plan.js";
+import { raiseLoopback } from "./join-network.js";
 import { doing } from "./refusal.js";
 import { openInRoot } from "./root-walk.js";
 import {
@@ -47,15 +48,6 @@ export function furnish(plan: HelperPlan): void {
   setSoftLimit(RLIMIT_NOFILE, OPEN_FILES);
   setSoftLimit(RLIMIT_CORE, 0n);
   for (const limit of plan.ulimits) doing(`set the limit ${limit.name}`, () => setLimit(limit));
-}
-
-function raiseLoopback(): void {
-  const socket = syscall("socket", undefined, 2, 2, 0);
-  const request = Buffer.alloc(40);
-  request.write("lo");
-  request.writeUInt16LE(0x41, 16); // IFF_UP | IFF_RUNNING
-  syscall("ioctl", "lo", socket, 0x8914, request);
-  close(socket);
 }
 
 /** Made when missing; never outside of the root, whatever links or descriptors lead there (hazard C08). */

@@ -4,6 +4,7 @@ import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { newDevpts } from "./devices.js";
 import type { HelperMessage, HelperPlan, HelperRequest, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
+import { joinNetwork } from "./join-network.js";
 import { doing, refusalOf } from "./refusal.js";
 import { removeTraces } from "./root-walk.js";
 import type { Traces } from "./root-walk.js";
@@ -24,6 +25,7 @@ import {
   syscall,
   trySyscall,
 } from "./syscalls.js";
+import type { NetworkMode } from "./types.js";
 
 /**
  * The helper: a process of its own, warm before it is needed, that starts one command after the other. For each it
@@ -168,7 +170,7 @@ const [LOWEST, HIGHEST] = [0x10000, 2 ** (process.arch === "arm64" ? 48 : 47) - 
  * threads, hence the copy lacks nothing. Should V8 map a page between the two calls the copy dies of it at once, and
  * the caller tries again.
  */
-function copySelf(network: "host" | "none"): { readonly pid: number; readonly pidFd: number } | undefined {
+function copySelf(network: NetworkMode): { readonly pid: number; readonly pidFd: number } | undefined {
   const pidFd = Buffer.alloc(4);
   const flags = NEW_NAMESPACES + CLONE_PIDFD + SIGCHLD + (network === "none" ? CLONE_NEWNET : 0);
   trySyscall("madvise", LOWEST, HIGHEST - LOWEST, 11 /* MADV_DOFORK */);
@@ -187,6 +189,8 @@ function becomeCommand(
 ): never {
   try {
     syscall("setsid", undefined);
+    if (plan.network === "private")
+      doing("enter the private network", () => joinNetwork(plan.networkNamespace));
     const traces = enterRootfs(plan, streams.terminal?.devpts);
     furnish(plan);
     takeStdio(stdioOf(plan, streams), streams.terminal !== undefined);

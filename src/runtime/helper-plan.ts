@@ -1,4 +1,4 @@
-import type { SandboxMount, SandboxSecurity, SecretMount, Ulimit } from "./types.js";
+import type { NetworkMode, SandboxMount, SandboxSecurity, SecretMount, Ulimit } from "./types.js";
 
 /** As the plan has it; bytes are base64. */
 export type HelperMount =
@@ -24,7 +24,9 @@ export interface HelperPlan {
   readonly gid: number;
   readonly groups: readonly number[];
   readonly hostname: string;
-  readonly network: "host" | "none";
+  readonly network: NetworkMode;
+  /** "" unless `network` is "private". */
+  readonly networkNamespace: string;
   readonly mounts: readonly HelperMount[];
   readonly stdin: "null" | "inherit" | "bytes";
   readonly stdinBytes: number;

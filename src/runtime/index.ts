@@ -21,6 +21,8 @@ export { probe, userNamespaceRefusal } from "./probe.js";
 export type { ProbeResult } from "./probe.js";
 export { rootlessCommand } from "./rootless.js";
 export type { RootlessCommand } from "./rootless.js";
+export { privateNetwork } from "./network.js";
+export type { NetworkOutcome, PrivateNetwork } from "./network.js";
 export { openSandbox } from "./sandbox.js";
 export type { SandboxOptions } from "./sandbox.js";
 export { checkedUlimits } from "./ulimits.js";

@@ -71,7 +71,7 @@ function attachSystem(rootFd: number, name: "proc" | "sys" | "dev", plan: Helper
 function sysfs(plan: HelperPlan): number {
   const readOnly = plan.security.kernelFiles === "guarded" ? MOUNT.readOnly : 0;
   const attributes = readOnly | MOUNT.noSuid | MOUNT.noDev | MOUNT.noExec;
-  if (plan.network === "none" || !plan.userNamespace) return newMount("sysfs", {}, attributes);
+  if (plan.network !== "host" || !plan.userNamespace) return newMount("sysfs", {}, attributes);
   const copy = cloneMount(AT_FDCWD, "/sys");
   restrictMount(copy, attributes);
   return copy;

@@ -125,6 +125,8 @@ function refuseImpossible(plan: SandboxPlan): void {
   for (const name of plan.security.capabilities) {
     if (!isCapability(name)) throw new CooperError("usage", `unknown capability ${name}`);
   }
+  if ((plan.network === "private") !== (plan.networkNamespace !== undefined))
+    throw new Error(`network ${plan.network} with the namespace ${plan.networkNamespace ?? "of nobody"}`);
   refuseUnknown(plan);
   for (const { target } of plan.mounts) {
     if (isSystemPlace(target))
@@ -167,6 +169,7 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
     groups: [...new Set([plan.gid, ...plan.groups])],
     hostname: plan.hostname,
     network: plan.network,
+    networkNamespace: plan.networkNamespace ?? "",
     mounts: plan.mounts.map(forHelper),
     stdin: typeof stdin === "string" ? stdin : "bytes",
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,

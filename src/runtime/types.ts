@@ -118,6 +118,8 @@ export interface SandboxDevice {
   readonly permissions: string;
 }
 
+export type NetworkMode = "private" | "host" | "none";
+
 /** Everything about one process and what it sees, as data; a driver only executes it. */
 export interface SandboxPlan {
   readonly rootfs: SandboxRootfs;
@@ -130,8 +132,13 @@ export interface SandboxPlan {
   readonly gid: number;
   readonly groups: readonly number[];
   readonly hostname: string;
-  /** "host" shares the network of cooper itself; "none" is a namespace with only a loopback interface. */
-  readonly network: "host" | "none";
+  /**
+   * "host" shares the network of cooper itself; "none" is a fresh namespace with only a loopback interface; "private" is
+   * the one that `networkNamespace` names, shared with whoever else gets it.
+   */
+  readonly network: NetworkMode;
+  /** With "private": a path that opens the namespace, good while its maker (network.ts) has not closed it. */
+  readonly networkNamespace?: string;
   readonly mounts: readonly SandboxMount[];
   readonly devices: readonly SandboxDevice[];
   readonly security: SandboxSecurity;
@@ -161,5 +168,5 @@ export interface Sandbox extends AsyncDisposable {
    */
   run(plan: SandboxPlan, options: RunOptions): Promise<ExitStatus>;
   /** Starts the helper of the next `run` ahead of time; at most a few wait, each costs about 60 MB until this is disposed. */
-  prewarm(network: "host" | "none"): void;
+  prewarm(network: NetworkMode): void;
 }

@@ -8,7 +8,7 @@ export { programPath } from "./programs.js";
 /**
  * What a test needs from the machine: a program (a key of packages.json), or one of
  * `root` (effective user id 0), `mounts` (a private mount namespace with a tmpfs in it works),
- * `apt` (the machine has apt sources to make a Debian base from).
+ * `tun` (/dev/net/tun can be opened), `apt` (the machine has apt sources to make a Debian base from).
  */
 export type Need = string;
 
@@ -31,6 +31,7 @@ const conditions: Readonly<Record<string, { readonly met: () => boolean; readonl
     met: () => succeeds("unshare", ["--mount", "sh", "-c", "mount -t tmpfs none /mnt"]),
     wanted: "the right to mount (CAP_SYS_ADMIN)",
   },
+  tun: { met: () => succeeds("sh", ["-c", ": <> /dev/net/tun"]), wanted: "/dev/net/tun" },
   apt: { met: () => existsSync("/usr/bin/apt-get"), wanted: "a Debian machine with apt sources" },
 };
 
