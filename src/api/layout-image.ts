@@ -1,6 +1,4 @@
-import { readFileSync } from "node:fs";
-import { join } from "node:path";
-import { CooperError, ioError } from "../errors.js";
+import { CooperError } from "../errors.js";
 import type { Platform } from "../image/index.js";
 import { digestOf, formatPlatform, platformMatches } from "../image/index.js";
 import type { StoredImage } from "../store/index.js";
@@ -18,13 +16,8 @@ export async function layoutImage(
   signal: AbortSignal | undefined,
 ): Promise<StoredImage> {
   const [, path = "", digest, tag] = /^(.*?)(?:@([^/]*)|:([^/:]*))?$/.exec(text) ?? [];
-  const index = join(path, "index.json");
-  let bytes;
-  try {
-    bytes = readFileSync(index);
-  } catch (error) {
-    throw ioError("read", index, error);
-  }
+  const { readIndex } = await import("../archive/index.js");
+  const bytes = readIndex(path);
   const memo = digestOf(
     JSON.stringify(["oci-layout", digestOf(bytes), digest, tag, formatPlatform(platform)]),
   );

@@ -7,7 +7,7 @@
  *
  * It knows neither the store nor snapshots: it takes bytes from a BlobSource and hands them to a BlobSink.
  */
-export { readArchive } from "./read.js";
+export { readArchive, readIndex } from "./read.js";
 export type { ArchiveSink, ReadImage } from "./read.js";
 export { writeArchive } from "./write.js";
 export type { ArchiveFormat, ArchiveImage, ArchiveSource } from "./write.js";

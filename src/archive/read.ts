@@ -1,11 +1,10 @@
-import { constants, createReadStream, openSync, readFileSync, readSync, closeSync, statSync } from "node:fs";
+import { constants, createReadStream, openSync, readFileSync, closeSync, fstatSync, statSync } from "node:fs";
 import { join, posix } from "node:path";
-import { Readable } from "node:stream";
-import { createGunzip } from "node:zlib";
-import type { Header } from "tar-stream";
-import { CooperError, errnoOf, ioError } from "../errors.js";
+import type { Readable } from "node:stream";
+import { CooperError, ioError } from "../errors.js";
 import type { BlobSink, Descriptor, Manifest } from "../image/index.js";
 import { digestFromHex, isIndex, MAX_DOCUMENT_SIZE, mediaTypes, parseManifest } from "../image/index.js";
+import { collect, eachMember } from "./members.js";
 
 /** Where an archive's blobs go. */
 export interface ArchiveSink {
@@ -51,71 +50,6 @@ export async function readArchive(
 
 const BLOB_NAME = /^blobs\/sha256\/([a-f0-9]{64})$/;
 
-/** Calls `visit` for every member; a name that stands twice is refused. What `visit` does not read is skipped. */
-async function eachMember(
-  path: string,
-  visit: (name: string, header: Header, content: Readable) => Promise<void>,
-  signal?: AbortSignal,
-): Promise<void> {
-  const { extract } = await import("tar-stream");
-  const extractor = extract();
-  const file = createReadStream(path);
-  const source = isGzip(path) ? file.pipe(createGunzip()) : file;
-  const fail = (error: Error): void => extractor.destroy(error);
-  file.on("error", fail);
-  source.on("error", fail);
-  source.pipe(extractor);
-  const seen = new Set<string>();
-  try {
-    for await (const entry of extractor) {
-      signal?.throwIfAborted();
-      entry.on("error", fail);
-      const name = posix.normalize(entry.header.name).replace(/^\/+/, "");
-      if (entry.header.type !== "directory" && seen.has(name))
-        throw new CooperError("corrupt", `${path}: ${name} stands twice in it`);
-      seen.add(name);
-      await visit(name, entry.header, Readable.from(entry as AsyncIterable<Buffer>, { objectMode: false }));
-      entry.resume();
-    }
-  } catch (error) {
-    if (error instanceof CooperError) throw error;
-    signal?.throwIfAborted();
-    throw errnoOf(error) === undefined ? unreadable(path, error) : ioError("read", path, error);
-  } finally {
-    file.destroy();
-    extractor.destroy();
-  }
-}
-
-function unreadable(path: string, cause: unknown): CooperError {
-  const said = cause instanceof Error ? cause.message : String(cause);
-  const reason = said.startsWith("Invalid tar header")
-    ? "it is not a tar archive"
-    : said.replace(/^Unexpected end of data$/, "it is no tar archive, or is cut off");
-  return new CooperError("corrupt", `cannot read ${path}: ${reason}`, { cause });
-}
-
-function isGzip(path: string): boolean {
-  const fd = openSync(path, "r");
-  try {
-    const magic = Buffer.alloc(2);
-    return readSync(fd, magic, 0, 2, 0) === 2 && magic[0] === 0x1f && magic[1] === 0x8b;
-  } finally {
-    closeSync(fd);
-  }
-}
-
-async function collect(content: Readable, what: string): Promise<Buffer> {
-  const chunks: Buffer[] = [];
-  let size = 0;
-  for await (const chunk of content) {
-    chunks.push(chunk as Buffer);
-    size += (chunk as Buffer).length;
-    if (size > MAX_DOCUMENT_SIZE) throw new CooperError("corrupt", `${what} is larger than 4 MiB`);
-  }
-  return Buffer.concat(chunks);
-}
-
 async function scanDocuments(path: string, signal?: AbortSignal): Promise<ReadonlyMap<string, Buffer>> {
   const found = new Map<string, Buffer>();
   await eachMember(
@@ -156,27 +90,35 @@ async function readLayoutDirectory(
   sink: ArchiveSink,
   signal?: AbortSignal,
 ): Promise<readonly ReadImage[]> {
-  const index = readFlat(join(path, "index.json"));
+  const index = readIndex(path);
   const put = async (descriptor: Descriptor): Promise<void> => {
     if (sink.blobs.has(descriptor.digest)) return;
     const file = join(path, "blobs/sha256", descriptor.digest.slice("sha256:".length));
-    const fd = openFlat(file);
+    const { fd } = openFlat(file);
     await sink.blobs.write(descriptor, createReadStream(file, { fd }), signal);
   };
   return imagesOfIndex(path, index, sink, put);
 }
 
-function openFlat(path: string): number {
+/** Opens a regular file that is no link; never waits for one that is none. */
+function openFlat(path: string): { readonly fd: number; readonly size: number } {
   try {
-    return openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const fd = openSync(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+    const stats = fstatSync(fd);
+    if (stats.isFile()) return { fd, size: stats.size };
+    closeSync(fd);
   } catch (error) {
     throw ioError("read", path, error);
   }
+  throw new CooperError("corrupt", `${path} is no regular file`);
 }
 
-function readFlat(path: string): Buffer {
-  const fd = openFlat(path);
+/** The bytes of a layout directory's index.json. Throws `corrupt`, `io`. */
+export function readIndex(dir: string): Buffer {
+  const path = join(dir, "index.json");
+  const { fd, size } = openFlat(path);
   try {
+    if (size > MAX_DOCUMENT_SIZE) throw new CooperError("corrupt", `${path} is larger than 4 MiB`);
     return readFileSync(fd);
   } finally {
     closeSync(fd);
@@ -233,6 +175,10 @@ interface DockerEntry {
   readonly Layers: readonly string[];
 }
 
+function isNames(value: unknown): value is readonly string[] {
+  return Array.isArray(value) && value.every((name) => typeof name === "string");
+}
+
 function parseDockerManifest(path: string, bytes: Buffer): readonly DockerEntry[] {
   const bad = (): CooperError =>
     new CooperError("corrupt", `${path}: manifest.json is not that of a docker archive`);
@@ -248,7 +194,8 @@ function parseDockerManifest(path: string, bytes: Buffer): readonly DockerEntry[
     "Config" in e &&
     typeof e.Config === "string" &&
     "Layers" in e &&
-    Array.isArray(e.Layers);
+    isNames(e.Layers) &&
+    (!("RepoTags" in e) || e.RepoTags === null || isNames(e.RepoTags));
   if (!Array.isArray(json) || !json.every(isEntry)) throw bad();
   return json;
 }
@@ -261,9 +208,7 @@ async function readDockerArchive(
 ): Promise<readonly ReadImage[]> {
   const entries = parseDockerManifest(path, manifest);
   const configNames = new Set(entries.map((entry) => posix.normalize(entry.Config)));
-  const layerNames = new Set(
-    entries.flatMap((entry) => entry.Layers.map((name) => posix.normalize(String(name)))),
-  );
+  const layerNames = new Set(entries.flatMap((entry) => entry.Layers.map((name) => posix.normalize(name))));
   const configs = new Map<string, Buffer>();
   const layers = new Map<string, Descriptor>();
   const links = new Map<string, string>();
