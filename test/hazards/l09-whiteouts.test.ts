@@ -8,16 +8,16 @@ describe("L09: whiteouts", () => {
   test.each([".wh.", ".wh..", ".wh...", "a/.wh.", "a/.wh..", "./.wh...", ".wh.x/y", "a/.wh.x/y/z"])(
     "%s names nothing and is refused",
     async (name) => {
-      const { layer, archive } = await attack(() => forgeTar([{ name: "a/" }, { name }]));
+      const { layer, add, context } = await attack(() => forgeTar([{ name: "a/" }, { name }]));
       expect(refused(layer).code).toBe("corrupt");
-      expect(refused(archive).code).toBe("unsupported");
+      for (const door of [add, context]) expect(refused(door).code).toBe("unsupported");
     },
   );
 
-  test("in an archive for ADD are refused: they would delete from the image", async () => {
+  test("in an archive for ADD and in a context are refused: they would delete from the image", async () => {
     for (const name of [".wh.x", "a/.wh..wh..opq", ".wh..wh.plnk/1"]) {
-      const { archive } = await attack(() => forgeTar([{ name }]));
-      expect(refused(archive).error).toContain(".wh.");
+      const { add, context } = await attack(() => forgeTar([{ name }]));
+      for (const door of [add, context]) expect(refused(door).error).toContain(".wh.");
     }
   });
 

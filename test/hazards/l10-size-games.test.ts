@@ -16,9 +16,8 @@ describe("L10: two sizes for one entry", () => {
       forgeMember({ name: "tail", content: "x" }),
       EOF,
     ]);
-    const { layer, archive } = await attack(() => tar);
-    expect(accepted(layer)).toEqual(["nested.tar", "tail"]);
-    expect(accepted(archive)).toEqual(["nested.tar", "tail"]);
+    for (const door of Object.values(await attack(() => tar)))
+      expect(accepted(door)).toEqual(["nested.tar", "tail"]);
     expect(execFileSync("tar", ["-tf", "-"], { input: tar, encoding: "utf8" })).toBe("nested.tar\ntail\n");
   });
 
@@ -30,8 +29,8 @@ describe("L10: two sizes for one entry", () => {
       Buffer.alloc(2048, 1),
       EOF,
     ]);
-    const { layer } = await attack(() => tar);
-    expect(accepted(layer)).toEqual(["longname.txt"]);
+    for (const door of Object.values(await attack(() => tar)))
+      expect(accepted(door)).toEqual(["longname.txt"]);
     await using room = openRoom();
     const { diffId } = await room.pull(tar);
     using view = await room.snapshots.view([diffId]);
@@ -62,9 +61,8 @@ describe("L10: two sizes for one entry", () => {
       forgePax({ path: "a" }, "g"),
       forgePax({ size: "5" }, "g"),
     ]) {
-      const { layer, archive } = await attack(() => Buffer.concat([head, file, EOF]));
-      expect(refused(layer).code).toBe("corrupt");
-      expect(refused(archive).code).toBe("corrupt");
+      for (const door of Object.values(await attack(() => Buffer.concat([head, file, EOF]))))
+        expect(refused(door).code).toBe("corrupt");
     }
   });
 });
@@ -81,9 +79,8 @@ describe("L11: fields that are no numbers", () => {
     "mode of letters": { 100: "rwxrwxr\0" },
   };
   test.each(Object.entries(patches))("a %s is refused", async (_, patch) => {
-    const { layer, archive } = await attack(() => forgeTar([{ name: "x", content: "x", patch }]));
-    expect(refused(layer)).toMatchObject({ code: "corrupt" });
-    expect(refused(archive)).toMatchObject({ code: "corrupt" });
+    for (const door of Object.values(await attack(() => forgeTar([{ name: "x", content: "x", patch }]))))
+      expect(refused(door)).toMatchObject({ code: "corrupt" });
   });
 
   test.each([
@@ -101,11 +98,8 @@ describe("L11: fields that are no numbers", () => {
     { path: "a\0b" },
     { linkpath: "a\0b" },
   ])("an extended header with %o is refused", async (records) => {
-    const { layer, archive } = await attack(() =>
-      forgeTar([{ name: "x", pax: records as Record<string, string> }]),
-    );
-    expect(refused(layer).code).toBe("corrupt");
-    expect(refused(archive).code).toBe("corrupt");
+    const doors = await attack(() => forgeTar([{ name: "x", pax: records as Record<string, string> }]));
+    for (const door of Object.values(doors)) expect(refused(door).code).toBe("corrupt");
   });
 
   test.each([
@@ -137,11 +131,10 @@ describe("L12: where a tar ends", () => {
   const good = forgeMember({ name: "a", content: "x" });
 
   test("what follows the end marker is not read, but counts for the digest", async () => {
-    const { layer, archive } = await attack(() =>
+    const doors = await attack(() =>
       Buffer.concat([good, EOF, forgeMember({ name: "late" }), EOF, Buffer.from("trailing rubbish")]),
     );
-    expect(accepted(layer)).toEqual(["a"]);
-    expect(accepted(archive)).toEqual(["a"]);
+    for (const door of Object.values(doors)) expect(accepted(door)).toEqual(["a"]);
   });
 
   test("a missing end marker is accepted, a cut off entry is not", async () => {
@@ -149,9 +142,8 @@ describe("L12: where a tar ends", () => {
     expect(accepted((await attack(() => Buffer.concat([good, Buffer.alloc(512)]))).archive)).toEqual(["a"]);
     const long = forgeMember({ name: "b", content: Buffer.alloc(100_000, 1) });
     for (const length of [1, 511, 512, 513, 50_000, 100_351, long.length - 1]) {
-      const { layer, archive } = await attack(() => Buffer.concat([good, long.subarray(0, length)]));
-      expect(refused(layer).code, String(length)).toBe("corrupt");
-      expect(refused(archive).code, String(length)).toBe("corrupt");
+      const doors = await attack(() => Buffer.concat([good, long.subarray(0, length)]));
+      for (const door of Object.values(doors)) expect(refused(door).code, String(length)).toBe("corrupt");
     }
     expect(refused((await attack(() => Buffer.concat([good, forgePax({ path: "x" })]))).layer).code).toBe(
       "corrupt",
@@ -168,12 +160,11 @@ describe("L12: where a tar ends", () => {
       "bad header checksum at offset 1024",
     );
     for (const type of ["M", "V", "D", "S", "X", "8", "a", "\xff"]) {
-      const { layer, archive } = await attack(() => forgeTar([{ name: "odd one", type }]));
-      expect(refused(layer)).toMatchObject({
-        code: "unsupported",
-        error: expect.stringContaining('"odd one"') as string,
-      });
-      expect(refused(archive).code).toBe("unsupported");
+      for (const door of Object.values(await attack(() => forgeTar([{ name: "odd one", type }]))))
+        expect(refused(door)).toMatchObject({
+          code: "unsupported",
+          error: expect.stringContaining('"odd one"') as string,
+        });
     }
   });
 });

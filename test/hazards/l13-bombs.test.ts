@@ -18,9 +18,11 @@ describe("L13: small archives that want much", () => {
   test("a huge long name or extended header is refused before it is read", async () => {
     for (const type of ["L", "K", "x", "g"]) {
       const header = forgeMember({ name: "x", type, size: 1024 * MIB }).subarray(0, 512);
-      const { layer, archive } = await attack(() => header);
-      expect(refused(layer).error).toContain("at most 1048576");
-      expect(refused(archive).code).toBe("corrupt");
+      for (const door of Object.values(await attack(() => header)))
+        expect(refused(door)).toMatchObject({
+          code: "corrupt",
+          error: expect.stringContaining("at most 1048576") as string,
+        });
     }
   });
 
@@ -31,12 +33,12 @@ describe("L13: small archives that want much", () => {
       ["GNU.sparse.name", "holes"],
       ["GNU.sparse.realsize", "10000000000"],
     ]);
-    const { layer, archive } = await attack(() => forgeTar([{ name: "GNUSparseFile.0/holes", pax: map }]));
-    expect(refused(layer)).toMatchObject({
-      code: "unsupported",
-      error: expect.stringContaining('"holes" is stored as a sparse file') as string,
-    });
-    expect(refused(archive).code).toBe("unsupported");
+    const doors = await attack(() => forgeTar([{ name: "GNUSparseFile.0/holes", pax: map }]));
+    for (const door of Object.values(doors))
+      expect(refused(door)).toMatchObject({
+        code: "unsupported",
+        error: expect.stringContaining('"holes" is stored as a sparse file') as string,
+      });
   });
 
   test("a hundred thousand global headers cost time in proportion and no memory", async () => {

@@ -57,12 +57,13 @@ describeWith(["root", "mounts"], "L14: overlayfs's own attributes in an archive"
 describe("L15: a device that overlayfs would take for a deletion", () => {
   test("is refused in layers and archives", async () => {
     for (const name of ["etc/passwd", "x"]) {
-      const { layer, archive } = await attack(() => forgeTar([{ name, type: "3", major: 0, minor: 0 }]));
-      expect(refused(layer)).toMatchObject({
-        code: "unsupported",
-        error: expect.stringContaining("device 0:0") as string,
-      });
-      expect(refused(archive).code).toBe("unsupported");
+      for (const door of Object.values(
+        await attack(() => forgeTar([{ name, type: "3", major: 0, minor: 0 }])),
+      ))
+        expect(refused(door)).toMatchObject({
+          code: "unsupported",
+          error: expect.stringContaining("device 0:0") as string,
+        });
     }
   });
 
@@ -72,9 +73,10 @@ describe("L15: a device that overlayfs would take for a deletion", () => {
       [0, 1_048_576],
       [65_536, 1_048_576],
     ] as const) {
-      const { layer, archive } = await attack(() => forgeTar([{ name: "x", type: "3", major, minor }]));
-      expect(refused(layer).error).toContain("device number out of range");
-      expect(refused(archive).code).toBe("corrupt");
+      for (const door of Object.values(
+        await attack(() => forgeTar([{ name: "x", type: "3", major, minor }])),
+      ))
+        expect(refused(door).error).toContain("device number out of range");
     }
   });
 

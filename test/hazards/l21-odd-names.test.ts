@@ -8,9 +8,8 @@ describe("L21: names that mean something elsewhere", () => {
   test.each(["C:..\\x", "a\\..\\x", "\\\\host\\share", "con", "x:stream", "..\\..\\x"])(
     "%s is a plain name",
     async (name) => {
-      const { layer, archive } = await attack(() => forgeTar([{ name, content: "x" }]));
-      expect(accepted(layer)).toEqual([name]);
-      expect(accepted(archive)).toEqual([name]);
+      for (const door of Object.values(await attack(() => forgeTar([{ name, content: "x" }]))))
+        expect(accepted(door)).toEqual([name]);
     },
   );
 });

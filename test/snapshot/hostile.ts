@@ -1,9 +1,18 @@
-import { mkdirSync, readdirSync, readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { expect } from "vitest";
-import { textOf } from "../../src/fs/index.js";
+import { removeTree, textOf } from "../../src/fs/index.js";
+import { openCooper } from "../../src/index.js";
+import type { BuildOptions, Cooper } from "../../src/index.js";
+import { treeSyscalls } from "../../src/runtime/index.js";
 import type { Change } from "../../src/snapshot/index.js";
-import { failureOf, listTree, openRoom, opened } from "./room.js";
+import { openSnapshotter } from "../../src/snapshot/index.js";
+import { openStore } from "../../src/store/index.js";
+import { openCanary } from "../support/canary.js";
+import type { Canary } from "../support/canary.js";
+import { forgeImage, forgeOciArchive } from "../support/oci-forge.js";
+import { diffIdOf, failureOf, listTree, openRoom, opened } from "./room.js";
 
 /** What became of a hostile tar: a listing, or one clear error. */
 export type Outcome =
@@ -12,33 +21,105 @@ export type Outcome =
 export interface Outcomes {
   /** As a pulled layer: registered, its tree made. */
   readonly layer: Outcome;
-  /** As a local archive that ADD unpacks. */
+  /** As the members that ADD is given of a local archive. */
   readonly archive: Outcome;
+  /** As an archive that ADD unpacks into /in of an image. */
+  readonly add: Outcome;
+  /** As the build context, all of it copied. */
+  readonly context: Outcome;
 }
 
 /**
- * Takes a tar through both ways in and checks what holds whatever it is: nothing outside is touched, nothing stays in
- * the store's temporary directory, an error is a CooperError of one line, and a tar that is refused is not registered.
+ * Takes a tar through all four ways in (pulled layer, ADD, build context, load) and checks what holds whatever it is:
+ * nothing outside is touched, nothing stays in the store's temporary directory or lies where the store keeps nothing, an
+ * error is a CooperError of one line, a tar that is refused is not registered, and loading is as pulling.
  * `make` gets a directory of the host with the files `secret` and `victim`.
  */
 export async function attack(make: (host: string) => Buffer): Promise<Outcomes> {
   await using room = openRoom();
-  const host = join(room.dir, "host");
-  mkdirSync(host);
-  writeFileSync(join(host, "secret"), "secret");
-  writeFileSync(join(host, "victim"), "");
-  const tar = make(host);
-  const before = readdirSync(room.dir).toSorted();
+  using canary = openCanary(room.dir);
+  const tar = make(canary.dir);
   const layer = await outcomeOf(async () => listTree(await room.tree((await room.pull(tar)).diffId)));
-  expect(readdirSync(room.dir).toSorted()).toEqual(before);
+  check(room.dir, canary);
   const path = join(room.dir, "archive.tar");
   writeFileSync(path, tar);
   const archive = await outcomeOf(() => listArchive(path, room));
-  expect(readdirSync(host).toSorted()).toEqual(["secret", "victim"]);
-  expect(readFileSync(join(host, "secret"), "utf8")).toBe("secret");
-  expect(readFileSync(join(host, "victim"), "utf8")).toBe("");
   expect(room.staged()).toEqual([]);
-  return { layer, archive };
+  const add = await outcomeOf(() => built(room.dir, { contextDir: room.dir, containerfile: ADD }));
+  check(room.dir, canary);
+  const context = await outcomeOf(() =>
+    built(room.dir, { context: Readable.from([tar]), containerfile: "FROM scratch\nCOPY . /in/\n" }),
+  );
+  check(room.dir, canary);
+  expect(await outcomeOf(() => loaded(room.dir, tar))).toEqual(layer);
+  check(room.dir, canary);
+  // What is no archive, ADD copies as the file that it is.
+  const isCopied = "listing" in add && add.listing.join() === "archive.tar";
+  if ("error" in archive && !isCopied) expect(add).toEqual(archive);
+  return { layer, archive, add, context };
+}
+
+const ADD = "FROM scratch\nADD archive.tar /in/\n";
+
+/** Where a store keeps what it has; nothing else may ever lie in it. */
+const ROOMS = ["CACHEDIR.TAG", "blobs", "cache", "format.json", "images", "layers", "locks", "refs", "tmp"];
+const PARTS = /^(tree|tar|layer\.json|blob-[0-9a-f]{64}\.json)$/;
+
+/** Nothing but the store, the canary and our own files lies in the directory, and the canary is as it was. */
+function check(dir: string, canary: Canary): void {
+  canary.untouched();
+  for (const name of readdirSync(dir))
+    expect(["store", "host", "archive.tar", "load.tar", "out", "other"]).toContain(name);
+  for (const store of [join(dir, "store"), join(dir, "other")].filter((path) => existsSync(path))) {
+    expect(readdirSync(join(store, "tmp"))).toEqual([]);
+    expect(strangersIn(store)).toEqual([]);
+  }
+}
+
+function strangersIn(store: string): readonly string[] {
+  const rooms = readdirSync(store).filter((name) => !ROOMS.includes(name));
+  const layers = join(store, "layers");
+  const parts = readdirSync(layers).flatMap((id) =>
+    readdirSync(join(layers, id)).flatMap((part) => (PARTS.test(part) ? [] : [`layers/${id}/${part}`])),
+  );
+  return [...rooms, ...parts];
+}
+
+/** Paths below /in of what a build makes, by a store of its own. */
+async function built(dir: string, options: BuildOptions): Promise<readonly string[]> {
+  const dest = join(dir, "out");
+  try {
+    await inOther(dir, (cooper) => cooper.build({ ...options, outputs: [{ type: "local", dest }] }));
+    return existsSync(join(dest, "in")) ? listTree(join(dest, "in")) : [];
+  } finally {
+    await removeTree(dest);
+  }
+}
+
+/** Loads an image of this one layer and makes its tree. */
+async function loaded(dir: string, tar: Buffer): Promise<readonly string[]> {
+  const path = join(dir, "load.tar");
+  writeFileSync(path, forgeOciArchive(forgeImage({ layers: [tar], name: "forged" })));
+  const images = await inOther(dir, async (cooper) => {
+    try {
+      await cooper.load(path);
+    } finally {
+      expect((await cooper.images({ all: true })).length).toBeLessThanOrEqual(3);
+    }
+    return cooper.images();
+  });
+  expect(images.map(({ names }) => names)).toContainEqual(["localhost/forged:latest"]);
+  await using store = openStore(join(dir, "other"), { userNamespace: false });
+  const home = { home: store.layers, syscalls: treeSyscalls, userNamespace: false };
+  await using snapshots = openSnapshotter({ ...home, rootfs: "overlay" });
+  await using rootfs = await snapshots.prepare([diffIdOf(tar)]);
+  if (rootfs.kind !== "overlay") throw new Error("not a store of overlays");
+  return listTree(rootfs.lowerDirs.at(-1) ?? "");
+}
+
+async function inOther<T>(dir: string, use: (cooper: Cooper) => Promise<T>): Promise<T> {
+  await using cooper = await openCooper({ root: join(dir, "other") });
+  return await use(cooper);
 }
 
 async function listArchive(path: string, room: ReturnType<typeof openRoom>): Promise<readonly string[]> {
