@@ -33,8 +33,11 @@ export interface IsolationOptions {
   /** Capabilities beside the default ones, in any case, with or without `CAP_`; "ALL": every one that cooper has. */
   readonly capAdd?: readonly string[];
   readonly capDrop?: readonly string[];
-  /** "unconfined": no system call is filtered. Default: docker's profile, but for what podman closes besides. */
-  readonly seccomp?: "unconfined";
+  /**
+   * Which system calls are filtered: "unconfined" for none, or a profile in docker's JSON (its text, and what messages call
+   * it). Default: what docker's own profile closes.
+   */
+  readonly seccomp?: "unconfined" | { readonly profile: string; readonly path: string };
   /** True: programs that are setuid or have capabilities give nobody more rights. */
   readonly noNewPrivileges?: boolean;
   /** Limits of setrlimit(2); "host": all of cooper's own. */

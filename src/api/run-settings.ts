@@ -5,6 +5,7 @@ import type { SandboxLimits, SandboxSecurity } from "../runtime/index.js";
 import {
   DEFAULT_LIMITS,
   DEFAULT_SECURITY,
+  checkSeccomp,
   checkedUlimits,
   mergeCapabilities,
   ownCapabilities,
@@ -25,12 +26,17 @@ function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecu
     capAdd.length + capDrop.length === 0
       ? DEFAULT_SECURITY.capabilities
       : mergeCapabilities(capAdd, capDrop, privileged ? ownCapabilities() : undefined);
-  return {
+  const { seccomp } = options;
+  const security: SandboxSecurity = {
     ...DEFAULT_SECURITY,
     capabilities,
     noNewPrivileges: options.noNewPrivileges === true,
-    ...(options.seccomp === undefined ? {} : { seccomp: { kind: options.seccomp } }),
+    ...(seccomp === undefined
+      ? {}
+      : { seccomp: seccomp === "unconfined" ? { kind: seccomp } : { kind: "profile", ...seccomp } }),
   };
+  checkSeccomp(security);
+  return security;
 }
 
 function limitsOf({ ulimits = [], shmBytes }: IsolationOptions): SandboxLimits {

@@ -115,7 +115,7 @@ export function takeIdentity(plan: HelperPlan, filter: Buffer | undefined): void
   });
   if (plan.security.noNewPrivileges)
     doing("set no_new_privs", () => syscall("prctl", undefined, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-  if (filter !== undefined) doing("load the system call filter", () => loadFilter(filter));
+  if (filter !== undefined) doing("load the system call filter", () => loadFilter(filter, plan));
   doing(`become user ${plan.uid}:${plan.gid}`, () => {
     const groups = Uint32Array.from(plan.groups);
     const result = trySyscall("setgroups", groups.length, new Uint8Array(groups.buffer));
@@ -131,10 +131,10 @@ export function takeIdentity(plan: HelperPlan, filter: Buffer | undefined): void
   });
 }
 
-function loadFilter(filter: Buffer): void {
+function loadFilter(instructions: Buffer, { filter }: HelperPlan): void {
   // struct sock_fprog: a count and, at the next pointer's place, the address.
-  const program = BigUint64Array.from([BigInt(filter.length / 8), addressOf(filter)]);
-  syscall("seccomp", undefined, 1, 0, program);
+  const program = BigUint64Array.from([BigInt(instructions.length / 8), addressOf(instructions)]);
+  syscall("seccomp", undefined, 1, filter.kind === "given" ? filter.flags : 0, program);
 }
 
 /** Signals as a new process expects them: Node ignores SIGPIPE, and ignored ones survive execve. */

@@ -145,7 +145,9 @@ function attemptRun(
   close(report.writeEnd);
   const said = readAll(report.readEnd);
   const { status, killed } = waitFor(copy.pid, copy.pidFd);
-  if (said === "") return killed ? { type: "exit", status } : "crashed";
+  if (said.trim() === "" && killed) return { type: "exit", status };
+  if (said === "") return "crashed";
+  if (said === FILTERED) throw new Error(STRANGLED);
   const found = JSON.parse(said) as Report;
   if ("refusal" in found) return { type: "refused", refusal: found.refusal };
   if (found.traces.stubs.length > 0) {
@@ -155,6 +157,11 @@ function attemptRun(
   }
   return { type: "exit", status };
 }
+
+/** What it says before the filter is in force: white space, so that all it says is still JSON. */
+const FILTERED = " ";
+const STRANGLED =
+  "the seccomp profile ends it: it must allow what starts a command (setgroups, setresuid, capset, write, execve and the like)";
 
 const SIGCHLD = 17;
 const CLONE_PIDFD = 0x1000;
@@ -194,6 +201,7 @@ function becomeCommand(
     const traces = enterRootfs(plan, streams.terminal?.devpts);
     furnish(plan);
     takeStdio(stdioOf(plan, streams), streams.terminal !== undefined);
+    writeSync(report, FILTERED);
     takeIdentity(plan, filter);
     writeSync(report, JSON.stringify({ traces }));
     close(report);

@@ -35,7 +35,8 @@ export interface HelperPlan {
   readonly security: Omit<SandboxSecurity, "seccomp">;
   /** The system call filter: that for the capabilities, none, or these instructions in base64. */
   readonly filter:
-    { readonly kind: "default" | "none" } | { readonly kind: "given"; readonly program: string };
+    | { readonly kind: "default" | "none" }
+    | { readonly kind: "given"; readonly program: string; readonly flags: number };
   readonly ulimits: readonly (Ulimit & { readonly resource: number })[];
   /** Bytes of /dev/shm. */
   readonly shmBytes: number;

@@ -24,6 +24,7 @@ export type { RootlessCommand } from "./rootless.js";
 export { privateNetwork } from "./network.js";
 export type { NetworkOutcome, PrivateNetwork } from "./network.js";
 export { openSandbox } from "./sandbox.js";
+export { filterOf as checkSeccomp } from "./seccomp-filter.js";
 export type { SandboxOptions } from "./sandbox.js";
 export { checkedUlimits } from "./ulimits.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";

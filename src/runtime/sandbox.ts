@@ -9,6 +9,7 @@ import type { Helper } from "./helper.js";
 import type { HelperMessage, HelperMount, HelperPlan } from "./helper-plan.js";
 import { readOutput } from "./output.js";
 import type { Output } from "./output.js";
+import { filterOf } from "./seccomp-filter.js";
 import { isSystemPlace, stubLayers } from "./stubs.js";
 import type { MountPlace, StubLayers } from "./stubs.js";
 import { takeDescriptor } from "./syscalls.js";
@@ -142,7 +143,6 @@ function refuseUnknown({ devices, security, limits }: SandboxPlan): void {
   const { memoryBytes, cpus, pids } = limits;
   const asked: readonly (readonly [string, boolean])[] = [
     ["a device", devices.length > 0],
-    ["a seccomp profile", security.seccomp.kind === "profile"],
     ["a user namespace of its own", security.userNamespace === "own"],
     ["a limit", memoryBytes !== undefined || cpus !== undefined || pids.asked],
   ];
@@ -152,7 +152,7 @@ function refuseUnknown({ devices, security, limits }: SandboxPlan): void {
 
 function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean): HelperPlan {
   const { rootfs, stdin } = plan;
-  const { seccomp, ...security } = plan.security;
+  const { capabilities, noNewPrivileges, kernelFiles, userNamespace: ownNamespace } = plan.security;
   if (rootfs.kind !== "overlay") throw new Error("the native driver mounts overlays");
   return {
     type: "plan",
@@ -175,8 +175,8 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,
     stdio: plan.stdio,
     terminal: terminalSize(),
-    security,
-    filter: { kind: seccomp.kind === "unconfined" ? "none" : "default" },
+    security: { capabilities, noNewPrivileges, kernelFiles, userNamespace: ownNamespace },
+    filter: filterOf(plan.security),
     ulimits: plan.limits.ulimits.map((limit) => ({ ...limit, resource: resourceNumber(limit.name) })),
     shmBytes: plan.limits.shmBytes,
     userNamespace,

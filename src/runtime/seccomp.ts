@@ -1,29 +1,17 @@
+import {
+  ALLOW,
+  ENOSYS,
+  EPERM,
+  FIRST_ARGUMENT_OFFSET,
+  IF_ANY_BIT,
+  IF_EQUAL,
+  LOAD,
+  answer,
+  assemble,
+} from "./bpf.js";
+import type { Instruction, Range } from "./bpf.js";
 import { callTables } from "./seccomp-table.js";
 import type { CallTable } from "./seccomp-table.js";
-
-/** One classic BPF instruction, see linux/filter.h. */
-interface Instruction {
-  readonly code: number;
-  readonly whenTrue?: number;
-  readonly whenFalse?: number;
-  readonly value: number;
-}
-
-const LOAD = 0x20;
-const JUMP = 0x05;
-const IF_EQUAL = 0x15;
-const IF_AT_LEAST = 0x35;
-const IF_ANY_BIT = 0x45;
-const RETURN = 0x06;
-
-const NUMBER_OFFSET = 0;
-const ARCH_OFFSET = 4;
-const FIRST_ARGUMENT_OFFSET = 16;
-
-const ALLOW = 0x7fff0000;
-const KILL_PROCESS = 0x80000000;
-const EPERM = 0x00050000 + 1;
-const ENOSYS = 0x00050000 + 38;
 
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
 const NEW_NAMESPACES = 0x7e020000;
@@ -36,27 +24,9 @@ const PERSONALITIES = [0, 0x8, 0x20000, 0x20008, 0xffffffff];
 
 /** The filter for a process with these capabilities, as an array of `struct sock_filter`. */
 export function seccompFilter(capabilities: readonly string[], arch: string = process.arch): Buffer {
-  const program: Instruction[] = [{ code: LOAD, value: ARCH_OFFSET }];
-  for (const table of callTables(arch)) {
-    const body = [{ code: LOAD, value: NUMBER_OFFSET }, ...decide(rangesOf(table, new Set(capabilities)))];
-    program.push(
-      { code: IF_EQUAL, value: table.audit, whenTrue: 1 },
-      { code: JUMP, value: body.length },
-      ...body,
-    );
-  }
-  program.push(answer(KILL_PROCESS));
-  return encode(program);
-}
-
-/** From call `from` up to the next range, this is what happens. */
-interface Range {
-  readonly from: number;
-  readonly program: readonly Instruction[];
-}
-
-function answer(value: number): Instruction {
-  return { code: RETURN, value };
+  return assemble(
+    callTables(arch).map((table) => ({ audit: table.audit, ranges: rangesOf(table, new Set(capabilities)) })),
+  );
 }
 
 function rangesOf(table: CallTable, capabilities: ReadonlySet<string>): readonly Range[] {
@@ -97,35 +67,4 @@ function firstArgumentIn(values: readonly number[], inside: number, outside: num
     answer(outside),
     answer(inside),
   ];
-}
-
-/** A balanced tree of comparisons: about seven for any call, where a list would need a hundred. */
-function decide(ranges: readonly Range[]): readonly Instruction[] {
-  const [only] = ranges;
-  if (only === undefined) throw new Error("no ranges");
-  if (ranges.length === 1) return only.program;
-  const middle = ranges.length >> 1;
-  const below = decide(ranges.slice(0, middle));
-  const pivot = ranges[middle]?.from ?? 0;
-  const above = decide(ranges.slice(middle));
-  // A conditional jump reaches 255 instructions, an unconditional one any.
-  if (below.length < 256)
-    return [{ code: IF_AT_LEAST, value: pivot, whenTrue: below.length }, ...below, ...above];
-  return [
-    { code: IF_AT_LEAST, value: pivot, whenFalse: 1 },
-    { code: JUMP, value: below.length },
-    ...below,
-    ...above,
-  ];
-}
-
-function encode(program: readonly Instruction[]): Buffer {
-  const bytes = Buffer.alloc(program.length * 8);
-  for (const [index, { code, whenTrue, whenFalse, value }] of program.entries()) {
-    bytes.writeUInt16LE(code, index * 8);
-    bytes.writeUInt8(whenTrue ?? 0, index * 8 + 2);
-    bytes.writeUInt8(whenFalse ?? 0, index * 8 + 3);
-    bytes.writeUInt32LE(value, index * 8 + 4);
-  }
-  return bytes;
 }

@@ -1,4 +1,7 @@
-import { describe, expect, test } from "vitest";
+import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, describe, expect, test } from "vitest";
 import type { BuildOptions, RunImageOptions } from "../../src/cooper.js";
 import { cli, details, digest } from "./fake-world.js";
 
@@ -27,6 +30,11 @@ async function optionsOf(args: readonly string[]): Promise<Partial<BuildOptions>
   return built ?? stderr;
 }
 
+const dir = mkdtempSync(join(tmpdir(), "cooper-flags-"));
+const profile = join(dir, "profile.json");
+writeFileSync(profile, "{}");
+afterAll(() => rmSync(dir, { recursive: true }));
+
 const NAMES = "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes".split(" ");
 
 function only(options: BuildOptions): Partial<BuildOptions> {
@@ -38,6 +46,7 @@ describe("what processes may do and use", () => {
     [["--cap-add", "CHOWN,kill", "--cap-add=ALL"], { capAdd: ["CHOWN", "kill", "ALL"] }],
     [["--cap-drop", "all"], { capDrop: ["all"] }],
     [["--security-opt", "seccomp=unconfined"], { seccomp: "unconfined" }],
+    [["--security-opt", `seccomp=${profile}`], { seccomp: { profile: "{}", path: profile } }],
     [["--security-opt", "no-new-privileges"], { noNewPrivileges: true }],
     [["--security-opt=no-new-privileges:true"], { noNewPrivileges: true }],
     [["--security-opt=no-new-privileges=false"], { noNewPrivileges: false }],
@@ -59,6 +68,8 @@ describe("what processes may do and use", () => {
 
   test.each([
     [["--security-opt", "label=type:x"], "--security-opt label=type:x is not supported"],
+    [["--security-opt", "seccomp"], "--security-opt seccomp is not supported"],
+    [["--security-opt", "seccomp=/no/profile"], "cannot read the seccomp profile /no/profile: no such file"],
     [["--security-opt", "apparmor=mine"], "--security-opt apparmor=mine is not supported"],
     [["--security-opt", "systempaths=unconfined"], "--security-opt systempaths=unconfined is not supported"],
     [["--security-opt", "no-new-privileges:yes"], '--security-opt no-new-privileges: "yes" is neither'],

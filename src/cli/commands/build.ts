@@ -144,7 +144,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
   const { "build-arg": buildArgs, jobs } = given;
   return {
     ...transferOptions(given),
-    ...isolationOptions(given),
+    ...isolationOptions(given, world),
     ...contextOf(operands, given, world),
     ...fileOption(given.file),
     ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),

@@ -1,7 +1,10 @@
+import { readFileSync, statSync } from "node:fs";
+import { resolve } from "node:path";
 import type { IsolationOptions, ProcessLimit } from "../../cooper.js";
-import { CooperError } from "../../errors.js";
+import { CooperError, ioError } from "../../errors.js";
 import type { Flags, FlagTable } from "../args.js";
 import { usage } from "../args.js";
+import type { World } from "../world.js";
 
 /** The flags of `build` and `run` that say what processes may do and use. */
 export const limitFlags = {
@@ -10,7 +13,7 @@ export const limitFlags = {
   "security-opt": {
     kind: "list",
     value: "OPTION",
-    help: "seccomp=unconfined, no-new-privileges, label=disable or apparmor=unconfined",
+    help: "seccomp=FILE or =unconfined, no-new-privileges, label=disable, apparmor=unconfined",
   },
   ulimit: {
     kind: "list",
@@ -27,19 +30,19 @@ export const limitFlags = {
 type Given = Flags<typeof limitFlags>;
 
 /** The flags as options; what was not given stays out. Throws `usage` and `unsupported`, naming the flag. */
-export function isolationOptions(given: Given): IsolationOptions {
+export function isolationOptions(given: Given, world: World): IsolationOptions {
   const { ulimit, "cap-add": capAdd, "cap-drop": capDrop, "shm-size": shm } = given;
   return {
     ...(capAdd.length === 0 ? {} : { capAdd: capAdd.flatMap((text) => text.split(",")) }),
     ...(capDrop.length === 0 ? {} : { capDrop: capDrop.flatMap((text) => text.split(",")) }),
-    ...Object.assign({}, ...given["security-opt"].map(securityOption)),
+    ...Object.assign({}, ...given["security-opt"].map((text) => securityOption(text, world))),
     ...(ulimit.length === 0 ? {} : { ulimits: ulimit.map(ulimitOf) }),
     ...(shm === undefined ? {} : { shmBytes: bytesOf("--shm-size", shm) }),
   };
 }
 
 /** Docker writes some of these with a colon, podman takes both. */
-function securityOption(text: string): Partial<IsolationOptions> {
+function securityOption(text: string, world: World): Partial<IsolationOptions> {
   const [, name = text, value] = /^([^:=]+)[:=](.*)$/s.exec(text) ?? [];
   switch (name) {
     case "no-new-privileges":
@@ -47,7 +50,8 @@ function securityOption(text: string): Partial<IsolationOptions> {
       if (value === "false") return { noNewPrivileges: false };
       throw usage(`--security-opt no-new-privileges: "${value}" is neither true nor false`);
     case "seccomp":
-      if (value === "unconfined") return { seccomp: "unconfined" };
+      if (value === "unconfined") return { seccomp: value };
+      if (value !== undefined && value !== "") return { seccomp: readProfile(value, world) };
       break;
     case "label":
       // No label and no profile is ever put on a process.
@@ -58,8 +62,25 @@ function securityOption(text: string): Partial<IsolationOptions> {
       break;
   }
   throw new CooperError("unsupported", `--security-opt ${text} is not supported`, {
-    hint: "it can be seccomp=unconfined, no-new-privileges, label=disable or apparmor=unconfined",
+    hint: "it can be seccomp=FILE, seccomp=unconfined, no-new-privileges, label=disable or apparmor=unconfined",
   });
+}
+
+const LARGEST_PROFILE = 4 * 1024 * 1024;
+
+function readProfile(
+  path: string,
+  world: World,
+): Exclude<IsolationOptions["seccomp"], "unconfined" | undefined> {
+  try {
+    const file = resolve(world.cwd, path);
+    const { size } = statSync(file);
+    if (size > LARGEST_PROFILE) throw usage(`--security-opt seccomp: ${path} is too large for a profile`);
+    return { profile: readFileSync(file, "utf8"), path };
+  } catch (error) {
+    if (error instanceof CooperError) throw error;
+    throw ioError("read the seccomp profile", path, error);
+  }
 }
 
 function ulimitOf(text: string): ProcessLimit | "host" {

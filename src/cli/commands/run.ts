@@ -91,7 +91,7 @@ function runOptions(given: Given, argv: readonly string[], world: World): RunIma
   const { entrypoint, env, volume, workdir, user, hostname, network } = given;
   return {
     ...transferOptions(given),
-    ...isolationOptions(given),
+    ...isolationOptions(given, world),
     ...(argv.length === 0 ? {} : { command: argv }),
     ...(entrypoint === undefined ? {} : { entrypoint: entrypointOf(entrypoint) }),
     ...(env.length === 0 ? {} : { env: keyValues("--env", env, undefined) }),
