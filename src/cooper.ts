@@ -97,6 +97,13 @@ export interface BuildOptions extends TransferOptions, IsolationOptions {
   readonly format?: ImageFormat;
   /** Stages at once; default: number of cores. */
   readonly jobs?: number;
+  /** How long a RUN may take, ms; then it is killed with all that it started, and the build fails with exit code 124. Default and 0: for ever. */
+  readonly runTimeoutMs?: number;
+  /**
+   * What becomes of a RUN that fails. "keep": what it left is an image, named by the event `kept`. "shell": a shell opens in it
+   * on the terminal, with all that the step had; the build fails when that ends. Default "stop": it is removed.
+   */
+  readonly onFailure?: "stop" | "shell" | "keep";
 }
 
 export interface BuildResult {

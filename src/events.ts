@@ -29,6 +29,17 @@ export type CooperEvent =
       readonly imageId: string;
       readonly durationMs: number;
     }
+  /** A RUN has failed. `next`: what is done with what it left. `exitCode`: that of the build. */
+  | {
+      readonly type: "step-failed";
+      readonly step: StepPosition;
+      /** `exit status 3`, `killed by SIGSEGV`, `timeout`. */
+      readonly reason: string;
+      readonly exitCode: number;
+      readonly next: "stop" | "shell" | "keep";
+    }
+  /** What a failed step left is an image now: 64 hex digits. */
+  | { readonly type: "kept"; readonly step: StepPosition; readonly imageId: string }
   | { readonly type: "tagged"; readonly name: string }
   | { readonly type: "pull-start"; readonly reference: string }
   | { readonly type: "push-start"; readonly reference: string }

@@ -4,6 +4,7 @@ import type {
   BuildPlan,
   ContainerfileText,
   ImageTimes,
+  OnFailure,
   ParsedContainerfile,
 } from "../builder/index.js";
 import {
@@ -35,6 +36,7 @@ import type { StoredImage } from "../store/index.js";
 import { warnOfFindings } from "./build-warnings.js";
 import { containerfileLocation, ignorePlaces } from "./context.js";
 import type { BuildSource } from "./context-source.js";
+import { failureOptions } from "./failure-options.js";
 import type { WithTexts } from "./given-texts.js";
 import { withTexts } from "./given-texts.js";
 import { ignoredPaths } from "./ignored.js";
@@ -53,6 +55,7 @@ import { hasSingleId } from "./workshop.js";
 /** Builds an image. In a process without privileges it throws NeedsPrivileges at the first step that is not cached. */
 export async function build(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
   const signal = given.signal ?? new AbortController().signal;
+  const onFailure = failureOptions(given);
   const names = (given.tags ?? []).map((tag) => taggable(tag));
   const read = await withTexts(workshop, given);
   await using fetched = read.context === undefined ? undefined : await openSource(workshop, read);
@@ -73,6 +76,7 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
       context: context.get,
       contexts,
       leases,
+      onFailure,
       signal,
       times,
     });
@@ -184,11 +188,12 @@ function engineOf(
     readonly context: () => BuildContext;
     readonly contexts: NamedContexts;
     readonly leases: Leases;
+    readonly onFailure: OnFailure;
     readonly signal: AbortSignal;
     readonly times: ImageTimes;
   },
 ): BuildEngine {
-  const { context, contexts, leases, signal, times } = work;
+  const { context, contexts, leases, onFailure, signal, times } = work;
   const bases = new Map<string, Promise<StoredImage>>();
   const find = async (name: string, platform: Platform): Promise<StoredImage> => {
     if (!name.startsWith(LAYOUT)) {
@@ -226,6 +231,8 @@ function engineOf(
         .catch(() => undefined),
     scratchDir: workshop.scratchDir,
     runSettings: runSettings(options, workshop.privileged),
+    onFailure,
+    failing: () => Promise.resolve(signal),
     environment: process.env,
     now: Date.now,
     times,

@@ -46,11 +46,27 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
   const results: Promise<StageResult>[] = [];
   const resultOf = (stage: number): Promise<StageResult> =>
     results[stage] ?? Promise.reject(new Error(`stage ${stage} has not begun`));
+  const running = new Map<StagePlan, Promise<unknown>>();
+  const own = (stage: StagePlan): Pick<BuildEngine, "limit" | "failing"> => ({
+    limit: (work) =>
+      engine.limit(() => {
+        const step = work();
+        running.set(stage, step);
+        return step;
+      }),
+    failing: async (error) => {
+      if (signal.aborted) return undefined;
+      stop.abort(error);
+      running.delete(stage);
+      await Promise.allSettled(running.values());
+      return engine.signal;
+    },
+  });
   for (const stage of plan.stages) {
     const result = runStage({
       plan,
       stage,
-      engine: { ...engine, signal },
+      engine: { ...engine, signal, ...own(stage) },
       resultOf,
       useCache: run.useCache,
       commitNames: run.names,
@@ -58,7 +74,7 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
     result.catch((error: unknown) => stop.abort(error));
     results.push(result);
   }
-  const finished = await settleAll(results, engine.signal);
+  const finished = await settleAll(results, engine.signal, stop.signal);
   const last = finished.at(-1);
   if (!last) throw new Error("a plan without stages");
   const total = (count: (result: StageResult) => number) =>
@@ -142,19 +158,14 @@ async function refuseForeignRuns(plan: BuildPlan, engine: BuildEngine): Promise<
   }
 }
 
-/** Waits for all, then throws the failure that came first and not those that it caused. */
+/** Waits for all, then throws the failure that came first (`stop` has it) and not those that it caused. */
 async function settleAll(
   results: readonly Promise<StageResult>[],
   signal: AbortSignal,
+  stop: AbortSignal,
 ): Promise<readonly StageResult[]> {
-  let first: unknown;
-  let failed = false;
-  const note = (error: unknown): void => {
-    if (!failed) first = error;
-    failed = true;
-  };
-  const settled = await Promise.all(results.map((result) => result.catch(note)));
+  const settled = await Promise.allSettled(results);
   signal.throwIfAborted();
-  if (failed) throw first;
-  return settled.filter((result): result is StageResult => result !== undefined);
+  stop.throwIfAborted();
+  return settled.flatMap((result) => (result.status === "fulfilled" ? [result.value] : []));
 }

@@ -9,6 +9,13 @@ import type { Store, StoredImage } from "../store/index.js";
 import type { RunSettings } from "./run-settings.js";
 import type { ImageTimes } from "./times.js";
 
+/** How long a RUN may take, and what becomes of one that fails. */
+export interface OnFailure {
+  /** 0: for ever. */
+  readonly runTimeoutMs: number;
+  readonly next: "stop" | "shell" | "keep";
+}
+
 /** The workshops a build uses and what else it may touch, made by whoever wires the engine. */
 export interface BuildEngine {
   readonly store: Store;
@@ -35,6 +42,12 @@ export interface BuildEngine {
   readonly prewarm: () => void;
   readonly scratchDir: () => string;
   readonly runSettings: RunSettings;
+  readonly onFailure: OnFailure;
+  /**
+   * For a step that has failed and goes on nevertheless: stops all other stages and waits for what they run. Resolves to
+   * the signal that still counts; undefined when another step failed first.
+   */
+  readonly failing: (error: unknown) => Promise<AbortSignal | undefined>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
   readonly times: ImageTimes;

@@ -59,7 +59,9 @@ export function openSandbox(options: SandboxOptions): Sandbox {
         return await runIn(helper, request, plan, runOptions);
       } finally {
         helper.hold(false);
-        if (helper.alive && idle.length < MAX_IDLE) idle.push(helper);
+        // One that was asked to kill may yet take that for its next request.
+        const reusable = helper.alive && !runOptions.signal.aborted;
+        if (reusable && idle.length < MAX_IDLE) idle.push(helper);
         else await retire(helper, all);
       }
     },

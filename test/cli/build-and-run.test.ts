@@ -2,6 +2,7 @@ import { mkdtempSync, readFileSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, test } from "vitest";
+import type { Cooper } from "../../src/cooper.js";
 import { CooperError } from "../../src/errors.js";
 import { argumentsOf, built, cli, details, digest, output, step } from "./fake-world.js";
 
@@ -75,6 +76,47 @@ describe("build", () => {
       contextDir: "/here",
       pull: "always",
     });
+  });
+
+  test.each([
+    ["10s", 10_000],
+    ["5m", 300_000],
+    ["1h30m", 5_400_000],
+    ["1.5m", 90_000],
+    ["500ms", 500],
+    ["90", 90_000],
+    ["0.5", 500],
+    ["0", 0],
+    ["0.1ms", 1],
+  ])("--run-timeout %s", async (text, runTimeoutMs) => {
+    expect((await argumentsOf("build", "build", "--run-timeout", text, "."))[0]).toMatchObject({
+      runTimeoutMs,
+    });
+  });
+
+  test("--on-failure=shell on a terminal, keep anywhere", async () => {
+    const { calls } = await cli(["build", "--on-failure=shell", "."], { terminal: true });
+    expect(calls[0]?.args[0]).toMatchObject({ onFailure: "shell" });
+    expect((await argumentsOf("build", "build", "--on-failure=keep", "."))[0]).toMatchObject({
+      onFailure: "keep",
+    });
+  });
+
+  test("before a shell in a failed step the progress says so, and nothing when there is none", async () => {
+    const at = step(1, 1, 2, 2);
+    const failed = { type: "step-failed", step: at, reason: "exit status 4", exitCode: 4 } as const;
+    const events = (next: "stop" | "shell") => ({
+      build: (options: Parameters<Cooper["build"]>[0]) => {
+        options.onEvent?.({ type: "step-start", step: at, text: "RUN false" });
+        options.onEvent?.(output(at, "half a line"));
+        options.onEvent?.({ ...failed, next });
+        return Promise.reject(new CooperError("run-failed", "it failed", { exitCode: 4 }));
+      },
+    });
+    expect((await cli(["build", "."], { cooper: events("shell") })).stderr).toBe(
+      'STEP 2/2: RUN false\nhalf a line\n--> Failed: exit status 4; here is a shell in what the step left, "exit" ends it\nError: it failed\n',
+    );
+    expect((await cli(["build", "."], { cooper: events("stop") })).stderr).not.toContain("Failed");
   });
 
   test("prints steps to stderr and the id alone to stdout", async () => {
@@ -194,6 +236,12 @@ describe("build", () => {
   test.each([
     ["build --secret id=x .", "--secret is not supported yet"],
     ["build --squash-all .", "--squash-all is not supported yet"],
+    ["build --run-timeout soon .", '--run-timeout: "soon" is not a duration such as 10s, 5m or 1h30m'],
+    ["build --run-timeout -1s .", "--run-timeout"],
+    ["build --run-timeout 1s30 .", "is not a duration"],
+    ["build --run-timeout 800h .", "is too long: at most 24 days"],
+    ["build --on-failure debug .", "is not one of: stop, shell, keep"],
+    ["build --on-failure shell .", "--on-failure=shell needs a terminal as stdin, stdout and stderr"],
     ["build -v a:b .", "-v is not supported yet"],
     ["build --layers=false .", "--layers=false is not supported yet"],
     ["build -o type=tar,dest=x .", 'type "tar" is not supported yet'],

@@ -1,9 +1,8 @@
-import { CooperError } from "../../errors.js";
 import type { DiffId } from "../../image/index.js";
 import type { KeyComponent } from "../../cache/index.js";
 import type { Flag, RunInstruction } from "../../parser/index.js";
 import { withBodies } from "../../parser/index.js";
-import type { ExitStatus, SandboxMount } from "../../runtime/index.js";
+import type { SandboxMount, SandboxPlan, SandboxRootfs } from "../../runtime/index.js";
 import { proxyEnv } from "../args.js";
 import type { BuildEngine } from "../engine.js";
 import { networkFiles } from "../network-files.js";
@@ -11,6 +10,7 @@ import type { StageState } from "../state.js";
 import { DEFAULT_PATH, envOf, shellOf, workdirOf } from "../state.js";
 import type { UserIds } from "../users.js";
 import { resolveUser } from "../users.js";
+import { failStep, hasSucceeded, runToItsEnd } from "./run-failure.js";
 import type { PreparedStep, StepSite } from "./step.js";
 
 /** Where a heredoc script is found inside the sandbox. */
@@ -28,7 +28,6 @@ interface RunProcess {
 export function prepareRun(instruction: RunInstruction, state: StageState, site: StepSite): PreparedStep {
   const process = processOf(instruction, state);
   const network = networkOf(instruction.flags);
-  const args = [...state.args].map(([name, value]): readonly [string, string] => [name, value ?? ""]);
   return {
     components: [
       { name: "argv", value: JSON.stringify([process.argv, process.script ?? ""]), label: "the command" },
@@ -40,7 +39,7 @@ export function prepareRun(instruction: RunInstruction, state: StageState, site:
       { name: "workdir", value: workdirOf(state.config.config), label: "WORKDIR" },
       { name: "network", value: network, label: "--network" },
     ],
-    createdBy: createdBy(args, process, state),
+    createdBy: historyOf(process, state),
     execute: (engine) => execute(process, network, state, site, engine),
   };
 }
@@ -83,11 +82,8 @@ function argComponent(name: string, value: string, process: RunProcess): KeyComp
 }
 
 /** As docker writes it: `RUN |2 A=1 B=2 /bin/sh -c command`. */
-function createdBy(
-  args: readonly (readonly [string, string])[],
-  process: RunProcess,
-  state: StageState,
-): string {
+function historyOf(process: RunProcess, state: StageState): string {
+  const args = [...state.args].map(([name, value]): readonly [string, string] => [name, value ?? ""]);
   const given = args.length === 0 ? "" : `|${args.length} ${args.map(([k, v]) => `${k}=${v}`).join(" ")} `;
   const shell = shellOf(state.config.config);
   const text = process.told ?? process.argv.join(" ");
@@ -101,43 +97,52 @@ async function execute(
   site: StepSite,
   engine: BuildEngine,
 ): ReturnType<PreparedStep["execute"]> {
+  const snapshotter = await engine.snapshotter();
+  await using rootfs = await snapshotter.prepare(state.config.rootfs.diff_ids, engine.signal);
+  const plan = await planOf({ process, network, rootfs }, state, site, engine);
+  const end = await runToItsEnd(plan, site, engine);
+  if (!hasSucceeded(end)) {
+    const createdBy = historyOf(process, state);
+    return await failStep({ end, plan, rootfs, state, createdBy, site }, engine);
+  }
+  return { diffId: (await snapshotter.commit(rootfs)).diffId };
+}
+
+/** The process of a RUN with all that it sees. */
+async function planOf(
+  run: { readonly process: RunProcess; readonly network: "host" | "none"; readonly rootfs: SandboxRootfs },
+  state: StageState,
+  site: StepSite,
+  engine: BuildEngine,
+): Promise<SandboxPlan> {
+  const { process, network, rootfs } = run;
   const { config, rootfs: stack } = state.config;
   const user = await userOf(engine, stack.diff_ids, config.User);
   const files = networkFiles(engine, process.script === undefined ? {} : { script: process.script });
   const mounts: SandboxMount[] = [...files.mounts];
   if (files.scriptPath !== undefined)
     mounts.push({ type: "bind", source: files.scriptPath, target: SCRIPT_PATH, readOnly: true });
-  await using rootfs = await (await engine.snapshotter()).prepare(stack.diff_ids, engine.signal);
-  const sandbox = await engine.sandbox();
-  const status = await sandbox.run(
-    {
-      rootfs,
-      argv: process.argv,
-      env: {
-        PATH: DEFAULT_PATH,
-        HOME: user.home,
-        ...proxyEnv(site.buildArgs, engine.environment),
-        ...Object.fromEntries(envOf(config)),
-        ...definedArgs(state),
-      },
-      cwd: workdirOf(config),
-      uid: user.uid,
-      gid: user.gid,
-      groups: user.groups,
-      hostname: files.hostname,
-      network,
-      mounts,
-      ...engine.runSettings,
-      stdin: "null",
-      stdio: "pipe",
+  return {
+    rootfs,
+    argv: process.argv,
+    env: {
+      PATH: DEFAULT_PATH,
+      HOME: user.home,
+      ...proxyEnv(site.buildArgs, engine.environment),
+      ...Object.fromEntries(envOf(config)),
+      ...definedArgs(state),
     },
-    {
-      signal: engine.signal,
-      onOutput: (stream, chunk) => engine.emit({ type: "output", step: site.position, stream, chunk }),
-    },
-  );
-  failOnStatus(status, site);
-  return { diffId: (await (await engine.snapshotter()).commit(rootfs)).diffId };
+    cwd: workdirOf(config),
+    uid: user.uid,
+    gid: user.gid,
+    groups: user.groups,
+    hostname: files.hostname,
+    network,
+    mounts,
+    ...engine.runSettings,
+    stdin: "null",
+    stdio: "pipe",
+  };
 }
 
 function byName([a]: readonly [string, string], [b]: readonly [string, string]): number {
@@ -155,14 +160,4 @@ async function userOf(
 ): Promise<UserIds> {
   using view = await (await engine.snapshotter()).view(stack);
   return resolveUser(view, user === undefined || user === "" ? "0" : user);
-}
-
-function failOnStatus(status: ExitStatus, site: StepSite): void {
-  if (status.kind === "exited" && status.code === 0) return;
-  const what = status.kind === "exited" ? `exit status ${status.code}` : `killed by ${status.signal}`;
-  throw new CooperError("run-failed", `building at STEP "${site.text}": while running runtime: ${what}`, {
-    source: site.source,
-    span: site.span,
-    exitCode: status.kind === "exited" ? status.code : 125,
-  });
 }

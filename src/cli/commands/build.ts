@@ -8,6 +8,7 @@ import { exitCodeOf, failureEvent } from "../failure.js";
 import { openProgress, PROGRESS_MODES } from "../progress/open.js";
 import { hexDigits, terminalJson } from "../text.js";
 import type { World } from "../world.js";
+import { failureFlags, failureOptions } from "./failure-flags.js";
 import { keyValues } from "./key-values.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
@@ -68,6 +69,7 @@ const flags = {
   },
   iidfile: { kind: "string", value: "FILE", help: "write the image id to a file" },
   jobs: { kind: "number", value: "N", help: "stages to build at once (default and 0: number of cores)" },
+  ...failureFlags,
   quiet: { kind: "boolean", short: "q", help: "print nothing but the image id" },
   progress: {
     kind: "string",
@@ -162,6 +164,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...times(given, buildArgs, world),
     ...(outputs.length === 0 ? {} : { outputs }),
     ...(jobs === undefined || jobs === 0 ? {} : { jobs }),
+    ...failureOptions(given, world),
     signal: world.signal,
   };
 }

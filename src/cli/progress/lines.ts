@@ -54,6 +54,10 @@ export function eventLine(event: CooperEvent): string | undefined {
       return `${stagePrefix(event.step)}STEP ${event.step.index}/${event.step.steps}: ${oneLine(event.text)}`;
     case "cache-miss":
       return `--> Cache miss: ${oneLine(event.reason)}`;
+    case "step-failed":
+      return event.next === "shell"
+        ? `--> Failed: ${oneLine(event.reason)}; here is a shell in what the step left, "exit" ends it`
+        : undefined;
     case "tagged":
       return `Successfully tagged ${oneLine(event.name)}`;
     case "pull-start":
@@ -64,6 +68,7 @@ export function eventLine(event: CooperEvent): string | undefined {
       return `Warning: ${event.where === undefined ? "" : `${oneLine(event.where)}: `}${oneLine(event.message)}`;
     case "push-start":
     case "transfer":
+    case "kept":
     case "commit":
     case "step-end":
     case "output":

@@ -43,6 +43,10 @@ export function plainProgress(write: Write, options: { readonly durations: boole
         return out.line(eventLine(event) ?? "");
       case "cache-miss":
         return steps.line(event.step, eventLine(event) ?? "");
+      case "step-failed":
+        return event.next === "shell" ? steps.line(event.step, eventLine(event) ?? "") : undefined;
+      case "kept":
+        return undefined;
       case "step-end":
         return onStepEnd(event);
       case "commit":
