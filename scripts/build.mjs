@@ -66,7 +66,9 @@ async function buildCommand() {
       entryNames: "core.source",
       plugins: [packageFiles],
     },
-    { entryPoints: { "sandbox-child": "src/runtime/child.ts" } },
+    {
+      entryPoints: { "sandbox-child": "src/runtime/child.ts", "chroot-child": "src/runtime/chroot-child.ts" },
+    },
     {
       entryPoints: Object.fromEntries(packages.map((name) => [`lib/${name}`, name])),
       footer: { js: DEFAULT_IS_MODULE },

@@ -43,6 +43,11 @@ export function furnish(plan: HelperPlan): void {
     syscall("sethostname", undefined, name, name.length);
   });
   if (plan.network === "none") doing("bring up the loopback interface", raiseLoopback);
+  settle(plan);
+}
+
+/** Working directory, umask and limits of a process whose root is the step's already. */
+export function settle(plan: Pick<HelperPlan, "cwd" | "ulimits">): void {
   doing("enter the working directory", () => enterWorkingDirectory(plan.cwd));
   process.umask(0o022);
   setSoftLimit(RLIMIT_NOFILE, OPEN_FILES);
@@ -95,16 +100,18 @@ export function takeStdio(stdio: Stdio, terminal: boolean): void {
 }
 
 /** Where the process's streams come from, for those that are not pipes or a terminal of ours. */
-export function openStdin(plan: HelperPlan, bytes: number | undefined): number {
+export function openStdin(plan: Pick<HelperPlan, "stdin">, bytes: number | undefined): number {
   if (bytes !== undefined) return bytes;
   return plan.stdin === "inherit" ? INHERITED.stdin : openAt(AT_FDCWD, "/dev/null", O_RDWR);
 }
+
+export type Identity = Pick<HelperPlan, "security" | "uid" | "gid" | "groups" | "userNamespace" | "filter">;
 
 /**
  * Gives up every right that the process is not to have. The filter goes in while we still hold CAP_SYS_ADMIN, since
  * without no_new_privs (which would break sudo and su) only its holder may; it allows what follows.
  */
-export function takeIdentity(plan: HelperPlan, filter: Buffer | undefined): void {
+export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
   const mask = capabilityMask(plan.security.capabilities);
   doing("drop capabilities", () => {
     for (let capability = 0n; capability <= LAST_CAPABILITY; capability += 1n) {
@@ -131,7 +138,7 @@ export function takeIdentity(plan: HelperPlan, filter: Buffer | undefined): void
   });
 }
 
-function loadFilter(instructions: Buffer, { filter }: HelperPlan): void {
+function loadFilter(instructions: Buffer, { filter }: Pick<HelperPlan, "filter">): void {
   // struct sock_fprog: a count and, at the next pointer's place, the address.
   const program = BigUint64Array.from([BigInt(instructions.length / 8), addressOf(instructions)]);
   syscall("seccomp", undefined, 1, filter.kind === "given" ? filter.flags : 0, program);

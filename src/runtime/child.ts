@@ -1,8 +1,11 @@
 import { openSync, readSync, readlinkSync, writeSync } from "node:fs";
 import { execute, furnish, openStdin, resetSignals, takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
+import { receive, receiveBytes, send } from "./control.js";
+import { copyIntoNamespaces, exit, poll, readAll, reap } from "./copy.js";
+import type { Copy } from "./copy.js";
 import { newDevpts } from "./devices.js";
-import type { HelperMessage, HelperPlan, HelperRequest, Refusal } from "./helper-plan.js";
+import type { HelperMessage, HelperPlan, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
 import { joinNetwork } from "./join-network.js";
 import { doing, refusalOf } from "./refusal.js";
@@ -17,7 +20,6 @@ import {
   O_NOCTTY,
   O_PATH,
   O_RDWR,
-  cString,
   close,
   loadKernel,
   makePipe,
@@ -25,7 +27,6 @@ import {
   syscall,
   trySyscall,
 } from "./syscalls.js";
-import type { NetworkMode } from "./types.js";
 
 /**
  * The helper: a process of its own, warm before it is needed, that starts one command after the other. For each it
@@ -140,11 +141,11 @@ function attemptRun(
   streams: Streams,
 ): HelperMessage | "crashed" {
   const report = makePipe();
-  const copy = doing("make namespaces", () => copySelf(plan.network));
+  const copy = doing("make namespaces", () => copyIntoNamespaces(plan.network));
   if (copy === undefined) becomeCommand(plan, filter, streams, report.writeEnd);
   close(report.writeEnd);
   const said = readAll(report.readEnd);
-  const { status, killed } = waitFor(copy.pid, copy.pidFd);
+  const { status, killed } = waitFor(copy);
   if (said.trim() === "" && killed) return { type: "exit", status };
   if (said === "") return "crashed";
   if (said === FILTERED) throw new Error(STRANGLED);
@@ -162,30 +163,6 @@ function attemptRun(
 const FILTERED = " ";
 const STRANGLED =
   "the seccomp profile ends it: it must allow what starts a command (setgroups, setresuid, capset, write, execve and the like)";
-
-const SIGCHLD = 17;
-const CLONE_PIDFD = 0x1000;
-/** NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID. */
-const NEW_NAMESPACES = 0x00020000 + 0x02000000 + 0x04000000 + 0x08000000 + 0x20000000;
-const CLONE_NEWNET = 0x40000000;
-/** All of a process's address space but its first and last pages. */
-const [LOWEST, HIGHEST] = [0x10000, 2 ** (process.arch === "arm64" ? 48 : 47) - 0x10000];
-
-/**
- * fork(2) into new namespaces; undefined in the copy. V8 marks its memory as not to be copied (to make spawning cheap),
- * so that is undone first: in one call, which goes on over holes and says ENOMEM at the end. The helper runs V8 without
- * threads, hence the copy lacks nothing. Should V8 map a page between the two calls the copy dies of it at once, and
- * the caller tries again.
- */
-function copySelf(network: NetworkMode): { readonly pid: number; readonly pidFd: number } | undefined {
-  const pidFd = Buffer.alloc(4);
-  const flags = NEW_NAMESPACES + CLONE_PIDFD + SIGCHLD + (network === "none" ? CLONE_NEWNET : 0);
-  trySyscall("madvise", LOWEST, HIGHEST - LOWEST, 11 /* MADV_DOFORK */);
-  const pid = trySyscall("clone", flags, 0, pidFd, 0, 0);
-  if (pid === 0) return undefined;
-  if (pid < 0) syscall("clone", undefined, flags, 0, pidFd, 0, 0);
-  return { pid, pidFd: pidFd.readInt32LE(0) };
-}
 
 /** In the copy. Leaves only by execve or exit_group: Node's own way out would wait for threads that were not copied. */
 function becomeCommand(
@@ -208,12 +185,11 @@ function becomeCommand(
     resetSignals();
     const { status, reason } = execute(plan.argv, plan.env);
     writeSync(2, `${reason}\n`);
-    trySyscall("exit_group", status);
+    exit(status);
   } catch (error) {
     writeSync(report, JSON.stringify({ refusal: refusalOf(error) }));
   }
-  trySyscall("exit_group", 1);
-  throw new Error("still here after exit");
+  exit(1);
 }
 
 function stdioOf(plan: HelperPlan, streams: Streams): { stdin: number; stdout: number; stderr: number } {
@@ -223,7 +199,7 @@ function stdioOf(plan: HelperPlan, streams: Streams): { stdin: number; stdout: n
 }
 
 /** Waits for the copy, and meanwhile for a `kill` or the driver's end. The whole tree is dead when process 1 is. */
-function waitFor(pid: number, pidFd: number): { readonly status: number; readonly killed: boolean } {
+function waitFor({ pid, pidFd }: Copy): { readonly status: number; readonly killed: boolean } {
   let killed = false;
   while (!poll([CONTROL, pidFd])[1]) {
     // Either asked to, or the driver is gone and nobody wants the result.
@@ -231,60 +207,9 @@ function waitFor(pid: number, pidFd: number): { readonly status: number; readonl
     trySyscall("kill", pid, 9);
     if (receive() === undefined) process.exitCode = 1;
   }
-  const status = Buffer.alloc(4);
-  syscall("wait4", undefined, pid, status, 0, 0);
+  const status = reap(pid);
   close(pidFd);
-  return { status: status.readInt32LE(0), killed };
-}
-
-/** Which of the descriptors have something to read or have come to their end; waits until one has. */
-function poll(fds: readonly number[]): readonly boolean[] {
-  const requests = Buffer.alloc(fds.length * 8);
-  for (const [index, fd] of fds.entries()) {
-    requests.writeInt32LE(fd, index * 8);
-    requests.writeInt16LE(1 /* POLLIN */, index * 8 + 4);
-  }
-  while (trySyscall("ppoll", requests, fds.length, 0, 0, 8) === -4 /* EINTR */);
-  return fds.map((_, index) => requests.readInt16LE(index * 8 + 6) !== 0);
-}
-
-function send(message: HelperMessage): void {
-  writeSync(CONTROL, `${JSON.stringify(message)}\n`);
-}
-
-/** The next frame; undefined when the driver has gone. */
-function receive(): HelperRequest | undefined {
-  const header = Buffer.alloc(4);
-  if (!fill(header)) return undefined;
-  const body = Buffer.alloc(header.readUInt32LE(0));
-  return fill(body) ? (JSON.parse(body.toString("utf8")) as HelperRequest) : undefined;
-}
-
-function fill(buffer: Buffer): boolean {
-  for (let at = 0; at < buffer.length;) {
-    const count = readSync(CONTROL, buffer, at, buffer.length - at, null);
-    if (count === 0) return false;
-    at += count;
-  }
-  return true;
-}
-
-/** The raw bytes that follow a frame, as a nameless file in memory positioned at its start. */
-function receiveBytes(length: number): number {
-  const bytes = Buffer.alloc(length);
-  if (!fill(bytes)) throw new Error("the driver has gone");
-  const fd = syscall("memfd_create", undefined, cString("stdin"), 1);
-  for (let at = 0; at < length;) at += writeSync(fd, bytes, at, length - at, at);
-  return fd;
-}
-
-function readAll(fd: number): string {
-  const chunk = Buffer.alloc(65536);
-  let text = "";
-  for (let count = readSync(fd, chunk); count > 0; count = readSync(fd, chunk))
-    text += chunk.toString("utf8", 0, count);
-  close(fd);
-  return text;
+  return { status, killed };
 }
 
 main();

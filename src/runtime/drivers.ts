@@ -25,12 +25,18 @@ export interface DriverTraits {
   readonly rootfs: "overlay" | "directory";
   /** Why this driver cannot do it, as one clause ("--memory 1g needs cgroups, …"); undefined when it can. */
   refuses(need: Need): string | undefined;
+  /** What every user of this driver has to know, once; undefined where a process is apart from everything else. */
+  readonly shares: string | undefined;
 }
+
+const CHROOT_SHARES =
+  "nothing may be mounted here, so steps run by chroot: they share processes, network, host name and kernel files with " +
+  "everything else in this container, and find /proc and /sys empty";
 
 export function traitsOf(driver: DriverName): DriverTraits {
   return driver === "chroot"
-    ? { rootfs: "directory", refuses: chrootRefusal }
-    : { rootfs: "overlay", refuses: () => undefined };
+    ? { rootfs: "directory", refuses: chrootRefusal, shares: CHROOT_SHARES }
+    : { rootfs: "overlay", refuses: () => undefined, shares: undefined };
 }
 
 const CHROOT_LACKS: Readonly<Partial<Record<Need["kind"], string>>> = {

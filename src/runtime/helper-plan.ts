@@ -1,4 +1,11 @@
-import type { NetworkMode, SandboxMount, SandboxSecurity, SecretMount, Ulimit } from "./types.js";
+import type {
+  NetworkMode,
+  RestoredFile,
+  SandboxMount,
+  SandboxSecurity,
+  SecretMount,
+  Ulimit,
+} from "./types.js";
 
 /** As the plan has it; bytes are base64. */
 export type HelperMount =
@@ -44,8 +51,30 @@ export interface HelperPlan {
   readonly userNamespace: boolean;
 }
 
+/** For the helper of the driver that may not mount (chroot-child.ts). */
+export interface ChrootPlan extends Pick<
+  HelperPlan,
+  | "argv"
+  | "env"
+  | "cwd"
+  | "uid"
+  | "gid"
+  | "groups"
+  | "mounts"
+  | "stdin"
+  | "stdinBytes"
+  | "stdio"
+  | "security"
+  | "ulimits"
+  | "userNamespace"
+> {
+  readonly type: "chroot";
+  /** The root file system. */
+  readonly dir: string;
+}
+
 /** `go`: the driver has taken the terminal. `kill`: end the running process and all it started. */
-export type HelperRequest = HelperPlan | { readonly type: "go" } | { readonly type: "kill" };
+export type HelperRequest = HelperPlan | ChrootPlan | { readonly type: "go" } | { readonly type: "kill" };
 
 /** Why a process was not started. */
 export interface Refusal {
@@ -63,7 +92,11 @@ export type HelperMessage =
   | { readonly type: "ready"; readonly pid: number; readonly stdout: number; readonly stderr: number }
   | { readonly type: "terminal"; readonly fd: number }
   /** `status` as wait(2) encodes it. Nothing of the process tree is left. */
-  | { readonly type: "exit"; readonly status: number }
+  | {
+      readonly type: "exit";
+      readonly status: number;
+      /** Only of the driver that may not mount: see SandboxRootfs. */ readonly restored?: readonly RestoredFile[];
+    }
   | { readonly type: "refused"; readonly refusal: Refusal };
 
 /** Where cooper's own stdin, stdout and stderr are in the helper. */

@@ -32,13 +32,33 @@ export interface Helper {
  * from the main thread), and `unshare --kill-child` passes that on; its being process 1 of a namespace does the rest.
  */
 export function startHelper(childPath: string): Helper {
+  const unshare = ["unshare", "--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child"];
+  return launch(
+    childPath,
+    ["setpriv", "--pdeathsig", "KILL", "--", ...unshare, "--", "sh", "-c", SEAL],
+    "kill",
+  );
+}
+
+/**
+ * Starts a helper that has to clean up behind it: it ends, and all it started with it, when its input does. So it dies
+ * with this process, too, whatever ends that.
+ */
+export function startTidyHelper(childPath: string): Helper {
+  return launch(childPath, [], "tidy");
+}
+
+/** How long a helper may take to tidy up. */
+const TIDY_MS = 60_000;
+
+function launch(childPath: string, launcher: readonly string[], ending: "kill" | "tidy"): Helper {
   // No threads, since copies would lack them; and everything compiled before the first copy, not in each of them again.
   const flags = ["--single-threaded", "--v8-pool-size=0", "--no-lazy", "--no-warnings"];
   const node = [process.execPath, ...flags, childPath];
-  const unshare = ["unshare", "--mount", "--propagation", "slave", "--pid", "--fork", "--kill-child"];
+  const [command = "", ...argv] = [...launcher, ...node];
   // Loaded here: a cached build imports this file and never gets this far.
   const { spawn } = process.getBuiltinModule("node:child_process");
-  const child = spawn("setpriv", ["--pdeathsig", "KILL", "--", ...unshare, "--", "sh", "-c", SEAL, ...node], {
+  const child = spawn(command, argv, {
     cwd: "/",
     env: { PATH: HOST_PATH },
     detached: true,
@@ -93,23 +113,23 @@ export function startHelper(childPath: string): Helper {
       hold(true);
       if (!alive) return;
       // Killing the helper itself lets `unshare` outlive the whole tree, so that its end is the tree's.
-      if (pid !== undefined) killQuietly(pid);
-      else endUnready(child, control, complaints);
+      if (ending === "kill" && pid !== undefined) killQuietly(pid);
+      else endInput(child, control, complaints, ending === "tidy" ? TIDY_MS : UNREADY_MS);
       await ended;
     },
   };
 }
 
 /**
- * Ends a helper that has not said its pid yet. Killing its launcher could fall between the launcher's fork and the moment
+ * Ends a helper by the end of its input. One that has not said its pid yet cannot be killed: killing its launcher could fall between the launcher's fork and the moment
  * from which the fork dies with it, and an orphan would keep our pipes open for ever: so the end of its input ends it.
  */
-function endUnready(child: ChildProcess, control: Socket, complaints: Socket): void {
+function endInput(child: ChildProcess, control: Socket, complaints: Socket, patienceMs: number): void {
   control.end();
   const timer = setTimeout(() => {
     child.kill("SIGKILL");
     complaints.destroy();
-  }, UNREADY_MS);
+  }, patienceMs);
   child.once("close", () => clearTimeout(timer));
 }
 

@@ -11,6 +11,7 @@
  * to weaken any of the above silently when the kernel will not grant it, and to know what an image or a build is.
  */
 export * from "./types.js";
+export { openChrootSandbox } from "./chroot-sandbox.js";
 export { DEFAULT_CAPABILITIES } from "./capabilities.js";
 export { mergeCapabilities, ownCapabilities } from "./capability-choice.js";
 export { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";

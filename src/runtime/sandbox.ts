@@ -6,7 +6,7 @@ import { isCapability } from "./capabilities.js";
 import { explainRefusal } from "./explain.js";
 import { startHelper } from "./helper.js";
 import type { Helper } from "./helper.js";
-import type { HelperMessage, HelperMount, HelperPlan } from "./helper-plan.js";
+import type { ChrootPlan, HelperMessage, HelperMount, HelperPlan } from "./helper-plan.js";
 import { readOutput } from "./output.js";
 import type { Output } from "./output.js";
 import { filterOf } from "./seccomp-filter.js";
@@ -51,6 +51,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
     run: async (plan, runOptions) => {
       if (runOptions.signal.aborted) throw abortedError();
       refuseImpossible(plan);
+      refuseUnknown(plan);
       home ??= makeHome(options.scratchDir);
       const request = helperPlan(plan, home, options.userNamespace);
       const helper = takeAlive(idle, all) ?? start();
@@ -75,7 +76,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
 }
 
 /** An idle helper may have been killed meanwhile, when memory ran out for instance. */
-function takeAlive(idle: Helper[], all: Set<Helper>): Helper | undefined {
+export function takeAlive(idle: Helper[], all: Set<Helper>): Helper | undefined {
   for (let helper = idle.pop(); helper !== undefined; helper = idle.pop()) {
     if (helper.alive) return helper;
     all.delete(helper);
@@ -83,7 +84,7 @@ function takeAlive(idle: Helper[], all: Set<Helper>): Helper | undefined {
   return undefined;
 }
 
-async function retire(helper: Helper, all: Set<Helper>): Promise<void> {
+export async function retire(helper: Helper, all: Set<Helper>): Promise<void> {
   all.delete(helper);
   await helper.stop();
 }
@@ -105,12 +106,12 @@ function makeHome(scratchDir: string): SandboxHome {
   }
 }
 
-function abortedError(): CooperError {
+export function abortedError(): CooperError {
   return new CooperError("aborted", "the process was stopped");
 }
 
 /** What no kernel call may see, or would misread. The builder checks users' input; this guards against all of its callers. */
-function refuseImpossible(plan: SandboxPlan): void {
+export function refuseImpossible(plan: SandboxPlan): void {
   const strings = [...plan.argv, ...Object.entries(plan.env).flat(), plan.cwd, plan.hostname];
   if (strings.some((text) => text.includes("\0")))
     throw new CooperError("usage", "a command, variable or path holds a NUL character");
@@ -130,7 +131,6 @@ function refuseImpossible(plan: SandboxPlan): void {
   }
   if ((plan.network === "private") !== (plan.networkNamespace !== undefined))
     throw new Error(`network ${plan.network} with the namespace ${plan.networkNamespace ?? "of nobody"}`);
-  refuseUnknown(plan);
   for (const { target } of plan.mounts) {
     if (isSystemPlace(target))
       throw new CooperError(
@@ -186,7 +186,7 @@ function helperPlan(plan: SandboxPlan, home: SandboxHome, userNamespace: boolean
 }
 
 /** A secret travels with the plan over the helper's own channel, never in arguments or the environment. */
-function forHelper(mount: SandboxMount): HelperMount {
+export function forHelper(mount: SandboxMount): HelperMount {
   if (mount.type !== "secret") return mount;
   const { content, ...rest } = mount;
   return { ...rest, base64: Buffer.from(content).toString("base64") };
@@ -207,9 +207,9 @@ function placesOf(mount: SandboxMount): readonly MountPlace[] {
 }
 
 /** One process, from an idle helper to an idle helper. */
-async function runIn(
+export async function runIn(
   helper: Helper,
-  request: HelperPlan,
+  request: HelperPlan | ChrootPlan,
   plan: SandboxPlan,
   options: RunOptions,
 ): Promise<ExitStatus> {

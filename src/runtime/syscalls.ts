@@ -11,6 +11,7 @@ import { constants } from "node:os";
 const NUMBERS = {
   capset: [126, 91],
   chdir: [80, 49],
+  chroot: [161, 51],
   clone: [56, 220],
   close: [3, 57],
   close_range: [436, 436],
@@ -19,6 +20,7 @@ const NUMBERS = {
   exit_group: [231, 94],
   fchdir: [81, 50],
   fcntl: [72, 25],
+  flock: [73, 32],
   fsconfig: [431, 431],
   fsmount: [432, 432],
   fsopen: [430, 430],

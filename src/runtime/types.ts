@@ -17,6 +17,11 @@ export interface BindMount extends CommonMount {
   /** A path below `source` to mount instead of it, resolved without ever leaving `source`, whoever changes it meanwhile. */
   readonly inside?: string;
   readonly readOnly: boolean;
+  /**
+   * A directory of cooper's own: where nothing may be mounted, what is in it is moved to the target and back, and nobody
+   * else has it meanwhile. Without this a writable bind is refused there.
+   */
+  readonly movable?: true;
 }
 
 export interface TmpfsMount extends CommonMount {
