@@ -53,6 +53,9 @@ export interface ProcessLimit {
   readonly hard: number;
 }
 
+/** A secret: what a file holds, or a variable of the environment, or the bytes themselves. At most 500 KiB. */
+export type Secret = { readonly file: string } | { readonly env: string } | Uint8Array;
+
 export interface BuildOptions extends TransferOptions, IsolationOptions {
   /** The build context: a directory. Default: the current one. */
   readonly contextDir?: string;
@@ -73,6 +76,12 @@ export interface BuildOptions extends TransferOptions, IsolationOptions {
    * `.containerignore` or `.dockerignore` behind it), else `.containerignore`, else `.dockerignore` of the context.
    */
   readonly ignoreFile?: string;
+  /** What `RUN --mount=type=secret` finds by its id. It gets into no layer, history or cache. */
+  readonly secrets?: Readonly<Record<string, Secret>>;
+  /** The ssh-agent that `RUN --mount=type=ssh` finds by its id: a socket's path, those of private keys, or [] for $SSH_AUTH_SOCK. */
+  readonly ssh?: Readonly<Record<string, readonly string[]>>;
+  /** Mounted in every RUN, and no part of its cache key: `source:target[:option,…]`, options as `RunImageOptions.volumes` has them. */
+  readonly volumes?: readonly string[];
   readonly target?: string;
   readonly tags?: readonly string[];
   /** `undefined` as a value: taken from the environment. */
@@ -186,7 +195,7 @@ export interface RunImageOptions extends IsolationOptions {
   /** One string is one argument; [] removes the image's entrypoint. */
   readonly entrypoint?: readonly string[];
   readonly env?: Readonly<Record<string, string | undefined>>;
-  /** `source:target[:ro|rw]`. */
+  /** `source:target[:option,…]`: ro, rw, O (what is written is discarded), nosuid, nodev, noexec, z, Z. */
   readonly volumes?: readonly string[];
   readonly workdir?: string;
   readonly user?: string;

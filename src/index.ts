@@ -30,6 +30,7 @@ export type {
   Removed,
   RunImageOptions,
   SaveFormat,
+  Secret,
   TransferOptions,
 } from "./cooper.js";
 export { CooperError, hasCode } from "./errors.js";

@@ -49,6 +49,9 @@ import { LAYOUT, namedContexts } from "./named-contexts.js";
 import { requirePrivileges } from "./privileges.js";
 import { findImage } from "./pull.js";
 import { runSettings } from "./run-settings.js";
+import { openSecrets } from "./secrets.js";
+import { openSshAgents } from "./ssh-agents.js";
+import { openVolumes, parseVolumes } from "./volumes.js";
 import type { Workshop } from "./workshop.js";
 import { hasSingleId } from "./workshop.js";
 
@@ -70,6 +73,9 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
   if (places.ignoreFile !== undefined) findIgnoreFile(places);
   const useIgnoreFile = fetched === undefined || options.ignoreFile !== undefined;
   const context = lazyContext(workshop, places, options.onEvent, { useIgnoreFile });
+  const secret = openSecrets(options.secrets);
+  const volumes = parseVolumes(options.volumes ?? []);
+  await using agents = openSshAgents(options.ssh, workshop.scratchDir);
   await using leases = openLeases(workshop.store);
   try {
     const engine = engineOf(workshop, plan, options, {
@@ -79,6 +85,9 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
       onFailure,
       signal,
       times,
+      secret,
+      agent: agents.socket,
+      volumes: () => openVolumes(volumes, workshop.scratchDir),
     });
     const { baseImage, emit } = engine;
     const ignores = useIgnoreFile ? ignoredPaths(places) : () => false;
@@ -191,9 +200,9 @@ function engineOf(
     readonly onFailure: OnFailure;
     readonly signal: AbortSignal;
     readonly times: ImageTimes;
-  },
+  } & Pick<BuildEngine, "secret" | "agent" | "volumes">,
 ): BuildEngine {
-  const { context, contexts, leases, onFailure, signal, times } = work;
+  const { context, contexts, leases, onFailure, signal, times, secret, agent, volumes } = work;
   const bases = new Map<string, Promise<StoredImage>>();
   const find = async (name: string, platform: Platform): Promise<StoredImage> => {
     if (!name.startsWith(LAYOUT)) {
@@ -233,6 +242,9 @@ function engineOf(
     runSettings: runSettings(options, workshop.privileged),
     onFailure,
     failing: () => Promise.resolve(signal),
+    volumes,
+    secret,
+    agent,
     environment: process.env,
     now: Date.now,
     times,

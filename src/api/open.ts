@@ -5,6 +5,8 @@ import { withTexts } from "./given-texts.js";
 import { localCooper } from "./local.js";
 import { NeedsPrivileges } from "./privileges.js";
 import type { RemoteCall } from "./remote.js";
+import { withSecrets } from "./secrets.js";
+import { withAgents } from "./ssh-agents.js";
 import type { Workshop } from "./workshop.js";
 import { defaultRoot, openWorkshop } from "./workshop.js";
 
@@ -104,8 +106,9 @@ async function fetchingBuild(workshop: Workshop, given: BuildOptions): Promise<B
   return (await call({ context: file.path })) as BuildResult;
 }
 
-/** Build args that are taken from the environment, taken now: the same in every process, but said once. */
-function withEnvironment(options: BuildOptions): BuildOptions {
+/** What is taken from the environment or from files of the caller, taken now: build args, secrets, and which ssh-agent. */
+function withEnvironment(given: BuildOptions): BuildOptions {
+  const options = withAgents(withSecrets(given));
   if (!options.buildArgs) return options;
   const known = Object.entries(options.buildArgs).map(
     ([name, value]) => [name, value ?? process.env[name]] as const,

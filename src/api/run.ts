@@ -1,14 +1,14 @@
 import { randomBytes } from "node:crypto";
-import { existsSync } from "node:fs";
 import { constants } from "node:os";
-import { posix, resolve } from "node:path";
+import { posix } from "node:path";
 import { DEFAULT_PATH, envOf, networkFiles, resolveUser, workdirOf } from "../builder/index.js";
 import type { RunImageOptions, TransferOptions } from "../cooper.js";
 import { CooperError } from "../errors.js";
 import type { ProcessConfig } from "../image/index.js";
-import type { ExitStatus, SandboxMount, SandboxPlan } from "../runtime/index.js";
+import type { ExitStatus, SandboxPlan } from "../runtime/index.js";
 import { findImage } from "./pull.js";
 import { runSettings } from "./run-settings.js";
+import { openVolumes, parseVolumes } from "./volumes.js";
 import type { Workshop } from "./workshop.js";
 
 /** Runs a process in a fresh container of an image, which is gone when this returns. Resolves to its exit code, 128+n for signal n. */
@@ -30,6 +30,7 @@ export async function runImage(
   );
   const hostname = options.hostname ?? randomBytes(6).toString("hex");
   const piped = options.onOutput !== undefined;
+  await using volumes = await openVolumes(parseVolumes(options.volumes ?? []), workshop.scratchDir);
   const plan: SandboxPlan = {
     rootfs,
     argv,
@@ -40,10 +41,7 @@ export async function runImage(
     groups: user.groups,
     hostname,
     network: options.network ?? "host",
-    mounts: [
-      ...networkFiles(workshop, { hostname }).mounts,
-      ...(options.volumes ?? []).map((volume) => volumeMount(volume)),
-    ],
+    mounts: [...networkFiles(workshop, { hostname }).mounts, ...volumes.mounts],
     ...runSettings(options, workshop.privileged),
     stdin: options.interactive === true || options.tty === true ? "inherit" : "null",
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
@@ -83,20 +81,6 @@ function environmentOf(
     if (given !== undefined) env[name] = given;
   }
   return env;
-}
-
-/** `source:target[:ro|rw]`; the source is a path of the host. */
-function volumeMount(volume: string): SandboxMount {
-  const [source = "", target = "", mode = "rw", ...rest] = volume.split(":");
-  if (source === "" || !target.startsWith("/") || rest.length > 0 || (mode !== "ro" && mode !== "rw")) {
-    throw new CooperError(
-      "usage",
-      `invalid volume "${volume}": must be SOURCE:TARGET or SOURCE:TARGET:ro, with an absolute target`,
-    );
-  }
-  const path = resolve(source);
-  if (!existsSync(path)) throw new CooperError("not-found", `volume source ${path} does not exist`);
-  return { type: "bind", source: path, target: posix.normalize(target), readOnly: mode === "ro" };
 }
 
 function exitCodeOf(status: ExitStatus): number {

@@ -3,7 +3,7 @@ import type { LayerCache } from "../cache/index.js";
 import type { EventListener } from "../events.js";
 import type { Fetcher } from "../fetch/index.js";
 import type { Platform } from "../image/index.js";
-import type { Sandbox } from "../runtime/index.js";
+import type { Sandbox, SandboxMount } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
 import type { RunSettings } from "./run-settings.js";
@@ -14,6 +14,11 @@ export interface OnFailure {
   /** 0: for ever. */
   readonly runTimeoutMs: number;
   readonly next: "stop" | "shell" | "keep";
+}
+
+/** Mounts of `-v`, for one RUN. */
+export interface OpenVolumes extends AsyncDisposable {
+  readonly mounts: readonly SandboxMount[];
 }
 
 /** The workshops a build uses and what else it may touch, made by whoever wires the engine. */
@@ -48,6 +53,12 @@ export interface BuildEngine {
    * the signal that still counts; undefined when another step failed first.
    */
   readonly failing: (error: unknown) => Promise<AbortSignal | undefined>;
+  /** `-v`: mounted in every RUN; no part of a key or layer. */
+  readonly volumes: () => Promise<OpenVolumes>;
+  /** A secret that the build was given, by its id. Throws `io`, `usage` (too large). */
+  readonly secret: (id: string) => Uint8Array | undefined;
+  /** The socket of an ssh-agent that the build was given, by its id. Throws `io`, `not-found`, `usage`. */
+  readonly agent: (id: string) => Promise<string | undefined>;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
   readonly times: ImageTimes;

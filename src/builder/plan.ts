@@ -1,12 +1,12 @@
 import { CooperError } from "../errors.js";
 import type { Platform } from "../image/index.js";
-import type { Containerfile, FromInstruction, Instruction } from "../parser/index.js";
+import type { Containerfile, Flag, FromInstruction, Instruction } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import { evaluateGlobals, platformArgs, unusedBuildArgs } from "./args.js";
 import type { Expansion } from "./expand.js";
 import type { KnownVariables, PlannedInstruction } from "./known-variables.js";
 import { knownVariables } from "./known-variables.js";
-import type { NamedContext, Names, Origin, RawStage } from "./origins.js";
+import type { FromWord, NamedContext, Names, Origin, RawStage } from "./origins.js";
 import {
   baseOf,
   contextOrigin,
@@ -17,7 +17,7 @@ import {
   originOf,
   platformOf,
 } from "./origins.js";
-import { checkChoice, checkRunFlags } from "./run-flags.js";
+import { checkChoice, checkRunFlags, mountFroms } from "./run-flags.js";
 import { copyOfContext, labelInstruction } from "./synthetic.js";
 import { checkCopies } from "./copy/check.js";
 
@@ -34,9 +34,11 @@ export interface StagePlan {
   readonly platform: Platform;
   /** Everything after FROM, behind the triggers of the base. */
   readonly instructions: readonly PlannedInstruction[];
-  /** Where each COPY with `--from` reads, by instruction. */
-  readonly origins: ReadonlyMap<Instruction, Origin>;
+  readonly origins: Origins;
 }
+
+/** Where each COPY with `--from` reads, by instruction, and each mount with `from`, by its flag. */
+export type Origins = ReadonlyMap<Instruction | Flag, Origin>;
 
 /** A Containerfile made ready to run for one target: pure, nothing outside was touched. */
 export interface BuildPlan {
@@ -102,7 +104,7 @@ export function makePlan(
       if (instruction.kind === "RUN") for (const flag of instruction.flags) checkChoice(flag, own.source);
     }
   }
-  for (const stage of planned) refuseFlags(stage, scene, links);
+  for (const stage of planned) refuseFlags(stage, links);
   const every = [...globals, ...raw.flatMap((stage) => stage.instructions.map((one) => one.instruction))];
   return {
     source,
@@ -170,7 +172,7 @@ interface Link {
   readonly base: Origin;
   readonly platform: Platform;
   readonly instructions: readonly PlannedInstruction[];
-  readonly origins: ReadonlyMap<Instruction, Origin>;
+  readonly origins: Origins;
   /** What is known before an instruction of the stage. */
   readonly knownBefore: (instruction: Instruction) => KnownVariables;
 }
@@ -186,7 +188,7 @@ function linkStages(scene: Scene): readonly Link[] {
         ? undefined
         : contextOrigin(name, scene, platform, { source: at.source, span: from.span });
     const named = replaced ?? baseOf(index, scene, at, globalArgs, platform);
-    const origins = new Map<Instruction, Origin>();
+    const origins = new Map<Instruction | Flag, Origin>();
     const handed = named.kind === "stage" ? triggersOf(links[named.stage]) : [];
     const instructions = replaced ? [] : [...handed, ...own];
     if (named.kind === "context") {
@@ -198,14 +200,25 @@ function linkStages(scene: Scene): readonly Link[] {
     const knownBefore = (end: Instruction): KnownVariables =>
       knownVariables(knownAtStart(base, scene, links), instructions, scene, end);
     for (const { instruction, at: own } of instructions) {
-      const word = instruction.kind === "COPY" ? fromFlag(instruction.flags) : undefined;
-      if (!word || origins.has(instruction)) continue;
-      const target = word.text.includes("$") ? fromName(word, knownBefore(instruction), own) : word.text;
-      origins.set(instruction, originOf(word, target, index, scene, own));
+      if (origins.has(instruction)) continue;
+      for (const [reader, word] of fromWords(instruction, own)) {
+        const target = word.text.includes("$") ? fromName(word, knownBefore(instruction), own) : word.text;
+        origins.set(reader, originOf(word, target, index, scene, own));
+      }
     }
     links.push({ base, platform, instructions, origins, knownBefore });
   }
   return links;
+}
+
+/** Every `from` of an instruction, with what it belongs to. */
+function fromWords(
+  instruction: Instruction,
+  at: Expansion,
+): readonly (readonly [Instruction | Flag, FromWord])[] {
+  if (instruction.kind === "RUN") return mountFroms(instruction, at);
+  const word = instruction.kind === "COPY" ? fromFlag(instruction.flags) : undefined;
+  return word ? [[instruction, word]] : [];
 }
 
 /** A stage of the file triggers what its ONBUILDs say in those that are built FROM it, too. */
@@ -260,14 +273,12 @@ function toStagePlan(
   };
 }
 
-function refuseFlags(stage: StagePlan, scene: Scene, links: readonly Link[]): void {
+function refuseFlags(stage: StagePlan, links: readonly Link[]): void {
   for (const { instruction, at } of stage.instructions) {
     checkCopies(at.source, [instruction]);
     const link = links[stage.number];
     if (instruction.kind !== "RUN" || instruction.flags.length === 0 || !link) continue;
-    checkRunFlags(instruction, at, link.knownBefore(instruction), (word, name) =>
-      originOf(word, name, stage.number, scene, at),
-    );
+    checkRunFlags(instruction, at, link.knownBefore(instruction));
   }
 }
 

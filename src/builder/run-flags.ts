@@ -1,6 +1,7 @@
 import { CooperError, withPlace } from "../errors.js";
-import type { Flag, RunInstruction, RunMount } from "../parser/index.js";
-import { checkRunMount } from "../parser/index.js";
+import type { Flag, RunInstruction } from "../parser/index.js";
+import { checkRunMount, mountFrom } from "../parser/index.js";
+import { isSystemPlace } from "../runtime/index.js";
 import type { SourceText } from "../source.js";
 import { expandAt } from "./expand.js";
 import type { Expansion } from "./expand.js";
@@ -14,30 +15,15 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
   security: ["sandbox", "insecure"],
 };
 
-/** Types of mounts that the sandbox has. */
-const OFFERED_MOUNTS: readonly RunMount["type"][] = [];
-
 /**
- * Judges the flags of a RUN as far as the variables are known, then refuses what the sandbox does not offer. `checkFrom`
- * is called with the `from` of each mount. Throws `syntax` and `unsupported` with the place of the flag.
+ * Judges the flags of a RUN as far as the variables are known, then refuses what the sandbox does not offer. Throws
+ * `syntax`, `usage` and `unsupported` with the place of the flag.
  */
-export function checkRunFlags(
-  instruction: RunInstruction,
-  at: Expansion,
-  known: KnownVariables,
-  checkFrom: (from: FromWord, name: string) => void,
-): void {
+export function checkRunFlags(instruction: RunInstruction, at: Expansion, known: KnownVariables): void {
   const refused: CooperError[] = [];
   for (const flag of instruction.flags) {
-    if (flag.name === "mount") {
-      const mount = readMount(flag, at, known);
-      if (mount && "from" in mount && mount.from !== undefined) {
-        checkFrom({ what: "RUN --mount from", text: mount.from, span: flag.span }, mount.from);
-      }
-      if (!mount || !OFFERED_MOUNTS.includes(mount.type)) {
-        refused.push(notOffered(`--mount${mount ? ` of type ${mount.type}` : ""}`, flag, at));
-      }
-    } else if (flag.name in CHOICES) {
+    if (flag.name === "mount") checkMount(flag, at, known);
+    else if (flag.name in CHOICES) {
       if (flag.value === "insecure") refused.push(notOffered("--security=insecure", flag, at));
     } else refused.push(notOffered(`--${flag.name}`, flag, at));
   }
@@ -45,14 +31,39 @@ export function checkRunFlags(
   if (first) throw first;
 }
 
-function readMount(flag: Flag, at: Expansion, known: KnownVariables): RunMount | undefined {
+function checkMount(flag: Flag, at: Expansion, known: KnownVariables): void {
   const expand = (text: string): string | undefined =>
     expandKnown(known, (lookup) => expandAt(at.source, { text, span: flag.span }, at.escape, lookup));
   try {
-    return checkRunMount(flag.value ?? "", expand);
+    const mount = checkRunMount(flag.value ?? "", expand);
+    if (mount?.target?.startsWith("/") === true) checkTarget(mount.target);
   } catch (error) {
     throw withPlace(error, at.source, flag.span);
   }
+}
+
+/** Throws `usage` for a target that is the sandbox's own (hazard C10). */
+export function checkTarget(target: string): void {
+  if (!isSystemPlace(target)) return;
+  throw new CooperError("usage", `RUN --mount: cannot mount on ${target}`, {
+    hint: "the root, /proc, /sys and /dev are the sandbox's own",
+  });
+}
+
+/** What each `--mount` of a RUN names as its `from`, by its flag. Throws `syntax` with the place. */
+export function mountFroms(
+  { flags }: RunInstruction,
+  { source }: Expansion,
+): readonly (readonly [Flag, FromWord])[] {
+  return flags.flatMap((flag) => {
+    if (flag.name !== "mount") return [];
+    try {
+      const text = mountFrom(flag.value ?? "");
+      return text === undefined ? [] : [[flag, { what: "RUN --mount from", text, span: flag.span }] as const];
+    } catch (error) {
+      throw withPlace(error, source, flag.span);
+    }
+  });
 }
 
 /** Throws `syntax` with the place of a flag whose value is none of its choices: in any stage, as BuildKit does. */

@@ -12,6 +12,8 @@ export interface MountFields {
   has(key: string): boolean;
   /** The value of a key; undefined when there is none, or an empty one, or it is not known. */
   text(key: string): string | undefined;
+  /** As `text`, before any variable is replaced. */
+  raw(key: string): string | undefined;
   boolean(key: string): boolean | undefined;
   /** Octal permission bits. */
   mode(key: string): number | undefined;
@@ -79,7 +81,9 @@ interface Field {
   /** In lower case, one spelling for all of its aliases. */
   readonly key: string;
   readonly written: string;
-  /** Missing without `=`, and while it is not known. */
+  /** Missing without `=`. */
+  readonly raw?: string;
+  /** Missing also while it is not known. */
   readonly value?: string;
   readonly unknown: boolean;
 }
@@ -121,8 +125,11 @@ function readField(text: string, expand: (text: string) => string | undefined): 
     if (SWITCHES.includes(key)) return { key, written, unknown: false };
     throw mountProblem(`has ${written} without a value`, `write ${written}=…`);
   }
-  const value = expand(text.slice(equals + 1));
-  return value === undefined ? { key, written, unknown: true } : { key, written, value, unknown: false };
+  const raw = text.slice(equals + 1);
+  const value = expand(raw);
+  return value === undefined
+    ? { key, written, raw, unknown: true }
+    : { key, written, raw, value, unknown: false };
 }
 
 function unknownKey(written: string): CooperError {
@@ -195,6 +202,10 @@ class FieldValues implements MountFields {
   text(key: string): string | undefined {
     const value = this.#fields.get(key)?.value;
     return value === "" ? undefined : value;
+  }
+
+  raw(key: string): string | undefined {
+    return this.#fields.get(key)?.raw || undefined;
   }
 
   boolean(key: string): boolean | undefined {

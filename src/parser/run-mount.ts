@@ -87,8 +87,17 @@ export function checkRunMount(
   return fields.complete ? mount : undefined;
 }
 
+/**
+ * What a `--mount` names as its `from`, as it is written; undefined when it names nothing. Variables may stand there as long
+ * as they can be told before the build begins. Throws CooperError `syntax` without a place.
+ */
+export function mountFrom(value: string): string | undefined {
+  return readMountFields(value, (text) => (text.includes("$") ? undefined : text)).raw("from");
+}
+
 function toMount(fields: MountFields): RunMount | undefined {
   const { type } = fields;
+  checkPropagation(fields);
   const common = {
     readOnly: isReadOnly(fields),
     options: ["nosuid", "nodev", "noexec"].filter((name) => fields.boolean(name) === true),
@@ -115,6 +124,14 @@ function toMount(fields: MountFields): RunMount | undefined {
     case undefined:
       return undefined;
   }
+}
+
+/** A mount of a step ends with it, so it can take part in no propagation; but nobody shall slip other options in (hazard C03). */
+function checkPropagation(fields: MountFields): void {
+  const value = fields.text("bind-propagation");
+  if (value === undefined || ["private", "rprivate", "slave", "rslave"].includes(value)) return;
+  const hint = "it can be private, rprivate, slave or rslave";
+  throw mountProblem(`has bind-propagation=${quoted(value)}`, hint);
 }
 
 function cache(common: Omit<CommonMount, "target">, fields: MountFields): CacheMount {

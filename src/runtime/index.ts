@@ -27,5 +27,6 @@ export type { NetworkOutcome, PrivateNetwork } from "./network.js";
 export { openSandbox } from "./sandbox.js";
 export { filterOf as checkSeccomp } from "./seccomp-filter.js";
 export type { SandboxOptions } from "./sandbox.js";
+export { isSystemPlace } from "./stubs.js";
 export { checkedUlimits } from "./ulimits.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";

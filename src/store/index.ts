@@ -15,3 +15,5 @@ export type { CheckOptions, StoreProblem } from "./check.js";
 export { openStore } from "./open.js";
 export type { StoreOptions } from "./open.js";
 export type * from "./types.js";
+export { cacheMountName } from "./cache-mounts.js";
+export type { CacheMountRequest, TakenCache } from "./cache-mounts.js";

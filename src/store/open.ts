@@ -4,6 +4,7 @@ import { acquireLease, sweep, monotonicMs } from "../fs/index.js";
 import type { Lease } from "../fs/index.js";
 import type { DiffId, ImageFormat } from "../image/index.js";
 import { openBlobs } from "./blobs.js";
+import { takeCache } from "./cache-mounts.js";
 import { openFormat } from "./format.js";
 import type { StoreGround } from "./ground.js";
 import { openImages } from "./images.js";
@@ -59,6 +60,7 @@ export function openStore(root: string, options: StoreOptions): Store {
     resolve: (text) => find(ground, images, text),
     remove: (targets, { force }) => removeImages(ground, blobs, targets, force),
     lease: (diffIds) => lease(ground, diffIds),
+    takeCache: (request, signal) => takeCache(ground, request, signal),
     async [Symbol.asyncDispose]() {
       await sweeper.finished();
       session.close();

@@ -1,4 +1,5 @@
 import type { LayerHome } from "../fs/index.js";
+import type { CacheMountRequest, TakenCache } from "./cache-mounts.js";
 import type {
   BlobSink,
   BlobSource,
@@ -67,4 +68,6 @@ export interface Store extends AsyncDisposable {
   remove(namesOrIds: readonly string[], options: { readonly force: boolean }): Promise<Removed>;
   /** Layers of an image record that are needed keep existing while a lease is held, whatever `remove` does. */
   lease(diffIds: readonly DiffId[]): AsyncDisposable;
+  /** Takes a cache mount's directory, making it when there is none; waits for those that hold it alone. Throws `aborted`, `in-use`, `io`, `no-space`. */
+  takeCache(request: CacheMountRequest, signal: AbortSignal): Promise<TakenCache>;
 }

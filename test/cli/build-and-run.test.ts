@@ -234,7 +234,7 @@ describe("build", () => {
   });
 
   test.each([
-    ["build --secret id=x .", "--secret is not supported yet"],
+    ["build --secret src=x .", '--secret: "src=x" has no id: write id=ID,src=FILE or id=ID,env=VAR'],
     ["build --squash-all .", "--squash-all is not supported yet"],
     ["build --run-timeout soon .", '--run-timeout: "soon" is not a duration such as 10s, 5m or 1h30m'],
     ["build --run-timeout -1s .", "--run-timeout"],
@@ -242,7 +242,7 @@ describe("build", () => {
     ["build --run-timeout 800h .", "is too long: at most 24 days"],
     ["build --on-failure debug .", "is not one of: stop, shell, keep"],
     ["build --on-failure shell .", "--on-failure=shell needs a terminal as stdin, stdout and stderr"],
-    ["build -v a:b .", "-v is not supported yet"],
+    ["build -v a:b .", '--volume: "a:b" is not SOURCE:TARGET[:OPTIONS], with an absolute TARGET'],
     ["build --layers=false .", "--layers=false is not supported yet"],
     ["build -o type=tar,dest=x .", 'type "tar" is not supported yet'],
     ["build -o type=oci .", "does not say where"],
@@ -320,7 +320,7 @@ describe("run", () => {
     ["run -d --rm img", "-d is not supported yet"],
     ["run --rm -t img", "--tty needs a terminal"],
     ["run --rm -v data:/data img", "named volumes are not supported yet"],
-    ["run --rm -v /a:/b:z img", 'the option "z" is not supported yet'],
+    ["run --rm -v /a:/b:ro:z img", '--volume: "/a:/b:ro:z" is not SOURCE:TARGET'],
     ["run --rm -v /a:b img", "with an absolute TARGET"],
     ["run --rm --network bridge img", "is not one of: host, none"],
     ["run --rm --entrypoint [1] img", "is not a JSON array of strings"],

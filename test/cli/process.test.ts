@@ -33,7 +33,7 @@ describe("the bundled command", () => {
   test.each([
     [["nosuch"], 'Error: unknown command "nosuch" for "cooper"\n'],
     [["build", "--fiel", "x", "."], 'Error: unknown flag --fiel for "cooper build"; did you mean --file?\n'],
-    [["build", "--secret", "id=x", "."], 'Error: --secret is not supported yet by "cooper build"\n'],
+    [["build", "--squash", "."], 'Error: --squash is not supported yet by "cooper build"\n'],
   ])("%j ends with 125", async (args, stderr) => {
     expect(await run(...args)).toMatchObject({ status: 125, stdout: "", stderr });
   });

@@ -1,4 +1,5 @@
 import { isRemoteUrl } from "../../fetch/index.js";
+import type { DiffId } from "../../image/index.js";
 import type { BuildEngine } from "../engine.js";
 import type { RemoteSource } from "./remote.js";
 import { findRemote } from "./remote.js";
@@ -11,7 +12,9 @@ import { missingSource, selectSource } from "./select.js";
 export interface CopyOrigin {
   /** The build context, or a view of a stage or image that the caller of `open` disposes. */
   readonly open: () => Promise<CopySource & Partial<Disposable>>;
-  /** Names content that never changes (a stack of layers); missing for the build context. */
+  /** What it is made of, when that is a stack of layers. */
+  readonly layers?: readonly DiffId[];
+  /** Names that stack. */
   readonly chain?: string;
 }
 

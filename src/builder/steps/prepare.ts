@@ -1,10 +1,4 @@
-import type { BuildContext } from "../../context/index.js";
-import type { DiffId } from "../../image/index.js";
-import { chainIdOf } from "../../image/index.js";
 import type { ArgInstruction, Instruction } from "../../parser/index.js";
-import type { CopySource } from "../copy/select.js";
-import type { CopyOrigin } from "../copy/sources.js";
-import type { Origin } from "../origins.js";
 import type { Expansion } from "../expand.js";
 import { argValues } from "../args.js";
 import type { BuildPlan } from "../plan.js";
@@ -14,6 +8,7 @@ import { lookupIn } from "../state.js";
 import { copyHistory } from "./history.js";
 import { prepareCopy } from "./copy.js";
 import { applyMetadata } from "./metadata.js";
+import { openOrigin } from "./origin.js";
 import { prepareRun } from "./run.js";
 import type { PreparedStep, StepSite } from "./step.js";
 import { prepareWorkdir } from "./workdir.js";
@@ -42,7 +37,7 @@ export async function prepareStep(
   const { instruction, site, at } = step;
   switch (instruction.kind) {
     case "RUN":
-      return prepareRun(instruction, state, site);
+      return prepareRun({ instruction, at, site }, state, options);
     case "COPY":
     case "ADD":
       return {
@@ -51,7 +46,7 @@ export async function prepareStep(
           state,
           site,
           at,
-          await originOf(instruction, options),
+          await openOrigin(options.stage.origins.get(instruction), options),
           options.engine,
         )),
         createdBy: copyHistory(instruction, lookupIn(state), at),
@@ -77,49 +72,6 @@ export function metadataOf({ instruction, at }: Step, state: StageState): StepOu
     default:
       return applyMetadata(instruction, state, at);
   }
-}
-
-async function originOf(instruction: Instruction, options: StageOptions): Promise<CopyOrigin> {
-  const { stage, engine } = options;
-  const origin = stage.origins.get(instruction);
-  if (origin === undefined)
-    return contextOrigin("the build context", () => Promise.resolve(engine.context()));
-  if (origin.kind === "context") {
-    return contextOrigin(`build context "${origin.name}"`, () => engine.namedContext(origin.name));
-  }
-  const { name, layers } = await layersOf(origin, options);
-  const open = async (): Promise<CopySource & Disposable> => {
-    const tree = await (await engine.snapshotter()).view(layers);
-    return { tree, name, keepOwner: true, [Symbol.dispose]: () => tree[Symbol.dispose]() };
-  };
-  return { open, chain: chainIdOf(layers) ?? "scratch" };
-}
-
-async function layersOf(
-  origin: Exclude<Origin, { readonly kind: "context" }>,
-  { plan, engine, resultOf }: StageOptions,
-): Promise<{ readonly name: string; readonly layers: readonly DiffId[] }> {
-  switch (origin.kind) {
-    case "scratch":
-      return { name: "scratch", layers: [] };
-    case "stage": {
-      const { state } = await resultOf(origin.stage);
-      const { name = origin.stage } = plan.stages[origin.stage] ?? {};
-      return { name: `stage "${name}"`, layers: state.config.rootfs.diff_ids };
-    }
-    case "image": {
-      const { config } = await engine.baseImage(origin.name, origin.platform);
-      return { name: `image ${origin.name}`, layers: config.rootfs.diff_ids };
-    }
-  }
-}
-
-function contextOrigin(name: string, opened: () => Promise<BuildContext>): CopyOrigin {
-  const open = async (): Promise<CopySource> => {
-    const tree = await opened();
-    return { tree, name, keepOwner: false, isIgnored: (path: string) => tree.isIgnored(path) };
-  };
-  return { open };
 }
 
 /** An ARG's value shows in the history, as docker's does; the record keeps only its digest. */

@@ -5,7 +5,11 @@ import { withBodies } from "../../parser/index.js";
 import type { SandboxMount, SandboxPlan, SandboxRootfs } from "../../runtime/index.js";
 import { proxyEnv } from "../args.js";
 import type { BuildEngine } from "../engine.js";
+import type { Expansion } from "../expand.js";
+import type { OpenMount, PreparedMount } from "../mounts/index.js";
+import { openMounts, prepareMounts } from "../mounts/index.js";
 import { networkFiles } from "../network-files.js";
+import type { StageOptions } from "../stage.js";
 import type { StageState } from "../state.js";
 import { DEFAULT_PATH, envOf, shellOf, workdirOf } from "../state.js";
 import type { UserIds } from "../users.js";
@@ -24,8 +28,21 @@ interface RunProcess {
   readonly script?: string;
 }
 
+/** A RUN with its place. */
+interface RunStep {
+  readonly instruction: RunInstruction;
+  readonly at: Expansion;
+  readonly site: StepSite;
+}
+
 /** Prepares a RUN: its key is made of what the process can see; executing it runs the sandbox and commits the upper directory. */
-export function prepareRun(instruction: RunInstruction, state: StageState, site: StepSite): PreparedStep {
+export async function prepareRun(
+  { instruction, at, site }: RunStep,
+  state: StageState,
+  options: StageOptions,
+): Promise<PreparedStep> {
+  const mounts = await prepareMounts(instruction, at, state, options);
+  const files = mounts.flatMap((mount) => mount.files ?? []);
   const process = processOf(instruction, state);
   const network = networkOf(instruction.flags);
   return {
@@ -38,9 +55,11 @@ export function prepareRun(instruction: RunInstruction, state: StageState, site:
       { name: "user", value: state.config.config.User ?? "", label: "USER" },
       { name: "workdir", value: workdirOf(state.config.config), label: "WORKDIR" },
       { name: "network", value: network, label: "--network" },
+      ...mounts.flatMap((mount) => mount.components),
     ],
+    ...(mounts.some((mount) => mount.files !== undefined) ? { files } : {}),
     createdBy: historyOf(process, state),
-    execute: (engine) => execute(process, network, state, site, engine),
+    execute: (engine) => execute(process, { network, mounts }, state, site, engine),
   };
 }
 
@@ -92,14 +111,17 @@ function historyOf(process: RunProcess, state: StageState): string {
 
 async function execute(
   process: RunProcess,
-  network: "host" | "none",
+  flags: { readonly network: "host" | "none"; readonly mounts: readonly PreparedMount[] },
   state: StageState,
   site: StepSite,
   engine: BuildEngine,
 ): ReturnType<PreparedStep["execute"]> {
   const snapshotter = await engine.snapshotter();
+  await using volumes = await engine.volumes();
+  await using opened = await openMounts(flags.mounts, engine);
   await using rootfs = await snapshotter.prepare(state.config.rootfs.diff_ids, engine.signal);
-  const plan = await planOf({ process, network, rootfs }, state, site, engine);
+  const shown = { mounts: [...volumes.mounts, ...opened.mounts], env: opened.env };
+  const plan = await planOf({ process, network: flags.network, rootfs, opened: shown }, state, site, engine);
   const end = await runToItsEnd(plan, site, engine);
   if (!hasSucceeded(end)) {
     const createdBy = historyOf(process, state);
@@ -110,18 +132,24 @@ async function execute(
 
 /** The process of a RUN with all that it sees. */
 async function planOf(
-  run: { readonly process: RunProcess; readonly network: "host" | "none"; readonly rootfs: SandboxRootfs },
+  run: {
+    readonly process: RunProcess;
+    readonly network: "host" | "none";
+    readonly rootfs: SandboxRootfs;
+    readonly opened: Pick<OpenMount, "mounts" | "env">;
+  },
   state: StageState,
   site: StepSite,
   engine: BuildEngine,
 ): Promise<SandboxPlan> {
-  const { process, network, rootfs } = run;
+  const { process, network, rootfs, opened } = run;
   const { config, rootfs: stack } = state.config;
   const user = await userOf(engine, stack.diff_ids, config.User);
   const files = networkFiles(engine, process.script === undefined ? {} : { script: process.script });
   const mounts: SandboxMount[] = [...files.mounts];
   if (files.scriptPath !== undefined)
     mounts.push({ type: "bind", source: files.scriptPath, target: SCRIPT_PATH, readOnly: true });
+  mounts.push(...opened.mounts);
   return {
     rootfs,
     argv: process.argv,
@@ -131,6 +159,7 @@ async function planOf(
       ...proxyEnv(site.buildArgs, engine.environment),
       ...Object.fromEntries(envOf(config)),
       ...definedArgs(state),
+      ...opened.env,
     },
     cwd: workdirOf(config),
     uid: user.uid,

@@ -11,6 +11,7 @@ import type { World } from "../world.js";
 import { failureFlags, failureOptions } from "./failure-flags.js";
 import { keyValues } from "./key-values.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
+import { mountFlags, mountOptions } from "./mount-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 import { writeResult } from "./result-file.js";
 
@@ -78,6 +79,7 @@ const flags = {
     help: "auto, plain (with times), tty or json",
   },
   ...limitFlags,
+  ...mountFlags,
   ...transferFlags,
   layers: { kind: "boolean", help: "keep every step as a layer (always so)" },
   rm: { kind: "boolean", help: "remove what steps ran in (always so)" },
@@ -101,9 +103,9 @@ export const build = command({
     "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc isolation " +
     "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
     "no-hosts omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
-    "runtime runtime-flag save-stages sbom secret sign-by skip-unused-stages " +
-    "source-policy-file squash squash-all ssh stage-labels stdin unsetenv unsetlabel " +
-    "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant volume,v",
+    "runtime runtime-flag save-stages sbom sign-by skip-unused-stages " +
+    "source-policy-file squash squash-all stage-labels stdin unsetenv unsetlabel " +
+    "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant",
   run: async ({ flags: given, operands }, world) => {
     const options = buildOptions(given, operands, world);
     if (given.progress === "json" && !given.quiet) return buildWithJson(options, given, world);
@@ -147,6 +149,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
   return {
     ...transferOptions(given),
     ...isolationOptions(given, world),
+    ...mountOptions(given, world),
     ...contextOf(operands, given, world),
     ...fileOption(given.file),
     ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),

@@ -1,4 +1,3 @@
-import { resolve } from "node:path";
 import type { RunImageOptions, TransferOptions } from "../../cooper.js";
 import { CooperError } from "../../errors.js";
 import type { Flags, FlagTable } from "../args.js";
@@ -7,6 +6,7 @@ import { command } from "../command.js";
 import { openProgress } from "../progress/open.js";
 import type { World } from "../world.js";
 import { keyValues } from "./key-values.js";
+import { volumeOf } from "./mount-flags.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 
@@ -26,8 +26,8 @@ const flags = {
   volume: {
     kind: "list",
     short: "v",
-    value: "SOURCE:TARGET[:ro]",
-    help: "show a file or directory of this machine inside",
+    value: "SRC:DEST[:OPTS]",
+    help: "show a path of this machine inside: ro, rw, O (writes are discarded)",
   },
   workdir: { kind: "string", short: "w", value: "DIR", help: "working directory" },
   user: { kind: "string", short: "u", value: "USER[:GROUP]", help: "user to run as" },
@@ -119,24 +119,4 @@ function entrypointOf(text: string): readonly string[] {
     throw usage(`--entrypoint: ${text} is not a JSON array of strings`);
   }
   return value;
-}
-
-/** Makes the source absolute. Throws for what would be a named volume, and for options that are not `ro` or `rw`. */
-function volumeOf(text: string, world: World): string {
-  const [source = "", target = "", mode, ...more] = text.split(":");
-  if (source === "" || !target.startsWith("/") || more.length > 0) {
-    throw usage(`--volume: "${text}" is not SOURCE:TARGET[:ro], with an absolute TARGET`);
-  }
-  if (mode !== undefined && mode !== "ro" && mode !== "rw") {
-    throw new CooperError(
-      "unsupported",
-      `--volume: the option "${mode}" is not supported yet; it can be ro or rw`,
-    );
-  }
-  if (!/^[./~]/.test(source)) {
-    throw new CooperError("unsupported", `--volume: named volumes are not supported yet: "${source}"`, {
-      hint: `for a directory of that name, write ./${source}`,
-    });
-  }
-  return [resolve(world.cwd, source), target, ...(mode === undefined ? [] : [mode])].join(":");
 }
