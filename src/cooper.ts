@@ -30,6 +30,13 @@ export type PullPolicy = "missing" | "always" | "never" | "newer";
 
 /** What the processes of a build or container may do, and what they get. Each is refused where it cannot be had. */
 export interface IsolationOptions {
+  /**
+   * How processes are kept apart from the machine: by cooper itself, by an OCI runtime, or by no more than a root
+   * directory. Default "auto": the first of these that works here; a `notice` says so when it is not the first.
+   */
+  readonly isolation?: "auto" | "native" | "oci" | "chroot";
+  /** Name or path of an OCI runtime; `isolation` is "oci" then. */
+  readonly runtime?: string;
   /** Capabilities beside the default ones, in any case, with or without `CAP_`; "ALL": every one that cooper has. */
   readonly capAdd?: readonly string[];
   readonly capDrop?: readonly string[];

@@ -40,6 +40,7 @@ import { failureOptions } from "./failure-options.js";
 import type { WithTexts } from "./given-texts.js";
 import { withTexts } from "./given-texts.js";
 import { ignoredPaths } from "./ignored.js";
+import { openIsolation } from "./isolation.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
 import { openLeases } from "./leases.js";
@@ -204,6 +205,7 @@ function engineOf(
 ): BuildEngine {
   const { context, contexts, leases, onFailure, signal, times, secret, agent, volumes } = work;
   const bases = new Map<string, Promise<StoredImage>>();
+  const isolation = openIsolation(workshop, options, options.onEvent);
   const find = async (name: string, platform: Platform): Promise<StoredImage> => {
     if (!name.startsWith(LAYOUT)) {
       return findImage(workshop, name, options.pull ?? "missing", { ...options, platform, signal });
@@ -223,7 +225,7 @@ function engineOf(
     cache: workshop.cache,
     context,
     namedContext: contexts.open,
-    sandbox: workshop.sandbox,
+    sandbox: isolation.sandbox,
     fetcher: workshop.fetcher,
     baseImage,
     canRun: async (platform) => {
@@ -234,7 +236,7 @@ function engineOf(
     requirePrivileges: () => requirePrivileges(workshop),
     // What stands in its way is told by the RUN that needs it.
     prewarm: () =>
-      void workshop
+      void isolation
         .sandbox()
         .then((sandbox) => sandbox.prewarm("private"))
         .catch(() => undefined),

@@ -2,6 +2,7 @@ import type { BuildOptions, Cooper, RunImageOptions, TransferOptions } from "../
 import { CooperError, hasCode } from "../errors.js";
 import { localName, parseReference } from "../image/index.js";
 import { build } from "./build.js";
+import { withDriver } from "./isolation.js";
 import { pullImage, registryOptions } from "./pull.js";
 import type { Workshop } from "./workshop.js";
 
@@ -14,7 +15,8 @@ export function localCooper(workshop: Workshop): Cooper {
   const { store } = workshop;
   return {
     root: workshop.root,
-    build: (options: BuildOptions) => abortable(options.signal, () => build(workshop, options)),
+    build: (options: BuildOptions) =>
+      abortable(options.signal, () => withDriver(() => build(workshop, options))),
     lint: (options = {}) =>
       abortable(options.signal, async () => {
         const { lintFile } = await import("./lint.js");
@@ -45,7 +47,7 @@ export function localCooper(workshop: Workshop): Cooper {
     run: (nameOrId, options: RunImageOptions & TransferOptions = {}) =>
       abortable(options.signal, async () => {
         const { runImage } = await import("./run.js");
-        return runImage(workshop, nameOrId, options);
+        return withDriver(() => runImage(workshop, nameOrId, options));
       }),
     login: async (host, credentials, options = {}) =>
       (await workshop.registry()).login(host, credentials, registryOptions(options)),

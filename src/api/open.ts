@@ -1,5 +1,5 @@
 import { resolve } from "node:path";
-import type { BuildOptions, BuildResult, Cooper, OpenOptions } from "../cooper.js";
+import type { BuildOptions, BuildResult, Cooper, IsolationOptions, OpenOptions } from "../cooper.js";
 import type { CooperEvent } from "../events.js";
 import { withTexts } from "./given-texts.js";
 import { localCooper } from "./local.js";
@@ -22,22 +22,36 @@ export function openCooper(options: OpenOptions = {}): Promise<Cooper> {
   return Promise.resolve(workshop.privileged ? local : rootless(local, workshop));
 }
 
-/** Loaded when first needed: a cached build starts no process. */
-async function callEngine(call: RemoteCall): Promise<unknown> {
+type Remote = "build" | "push" | "remove" | "save" | "run";
+
+/**
+ * Has a call done where the rights for it are: in an engine, or here, by root that is refused a namespace. Loaded when
+ * first needed: a cached build starts no process.
+ */
+async function delegate(
+  local: Cooper,
+  workshop: Workshop,
+  method: Remote,
+  args: readonly unknown[],
+): Promise<unknown> {
   const remote = await import("./remote.js");
-  return remote.callEngine(call);
+  const isolation = args.map((arg) => (arg as IsolationOptions | undefined)?.isolation).find(Boolean);
+  if (!workshop.privileged && (await remote.isLastResort(workshop, isolation))) workshop.grant();
+  if (!workshop.privileged) return remote.callEngine(workshop, { method, ...detach(args) });
+  return (local[method] as (...args: readonly unknown[]) => Promise<unknown>)(...args);
 }
 
 function rootless(local: Cooper, workshop: Workshop): Cooper {
-  const { root } = local;
-  const remote = (method: string, ...args: readonly unknown[]): Promise<unknown> =>
-    callEngine({ root, method, ...detach(args) });
+  const remote = (method: Remote, ...args: readonly unknown[]): Promise<unknown> =>
+    delegate(local, workshop, method, args);
   return {
     ...local,
-    build: (options) =>
-      options.context === undefined
+    build: async (options) => {
+      if (workshop.privileged) return local.build(options);
+      return options.context === undefined
         ? rootlessBuild(local, workshop, options)
-        : fetchingBuild(workshop, options),
+        : fetchingBuild(local, workshop, options);
+    },
     push: (nameOrId, destination, options) =>
       remote("push", nameOrId, destination, options ?? {}) as ReturnType<Cooper["push"]>,
     remove: (namesOrIds, options) =>
@@ -83,23 +97,15 @@ async function rootlessBuild(local: Cooper, workshop: Workshop, given: BuildOpti
     },
     ...(options.pull === "always" || options.pull === "newer" ? { pull: "missing" as const } : {}),
   };
-  return (await callEngine({
-    root: local.root,
-    method: "build",
-    ...detach([withEnvironment(again)]),
-  })) as BuildResult;
+  return (await delegate(local, workshop, "build", [withEnvironment(again)])) as BuildResult;
 }
 
 /** A context that must be fetched is fetched once, by the engine; it shares our stdin, but no stream of the caller's. */
-async function fetchingBuild(workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
+async function fetchingBuild(local: Cooper, workshop: Workshop, given: BuildOptions): Promise<BuildResult> {
   const options = await withTexts(workshop, given);
   const { context, signal } = options;
   const call = (own: Partial<BuildOptions>): Promise<unknown> =>
-    callEngine({
-      root: workshop.root,
-      method: "build",
-      ...detach([withEnvironment({ ...options, ...own })]),
-    });
+    delegate(local, workshop, "build", [withEnvironment({ ...options, ...own })]);
   if (context === undefined || typeof context === "string") return (await call({})) as BuildResult;
   const { spoolContext } = await import("./context-source.js");
   await using file = await spoolContext(workshop, context, signal);

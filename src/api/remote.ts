@@ -1,14 +1,14 @@
-import { spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { CooperError } from "../errors.js";
+import { CooperError, hasCode } from "../errors.js";
 import type { EventListener } from "../events.js";
-import { rootlessCommand, userNamespaceRefusal } from "../runtime/index.js";
+import { mayChroot, namespaceRefusal, planRootless, startRootless } from "../runtime/index.js";
+import type { IdMap, Rights } from "../runtime/index.js";
 import type { FromEngine, ToEngine } from "./wire.js";
 import { fromWire } from "./wire.js";
 import { distFile } from "./workshop.js";
+import type { Workshop } from "./workshop.js";
 
 export interface RemoteCall {
-  readonly root: string;
   readonly method: string;
   /** Structured-cloneable. */
   readonly args: readonly unknown[];
@@ -17,17 +17,50 @@ export interface RemoteCall {
   readonly onOutput?: (stream: "stdout" | "stderr", chunk: Uint8Array) => void;
 }
 
+/** The engine did not come to its first word. */
+class StartFailure extends Error {}
+
 /**
  * Does a call in a child engine that runs inside a user namespace of its own, as root there. The child shares our
  * standard streams and ends with us. Throws what the engine threw.
  */
-export async function callEngine(call: RemoteCall): Promise<unknown> {
+export async function callEngine(workshop: Workshop, call: RemoteCall): Promise<unknown> {
+  const rights = await workshop.rights();
+  const verdicts = await workshop.verdicts();
+  for (;;) {
+    const { idMap, warning, isRemembered } = await planRootless(verdicts).catch(withRungs);
+    try {
+      return await callMapped(idMap, warning, { ...call, root: workshop.root, rights });
+    } catch (error) {
+      if (!(error instanceof StartFailure)) throw error;
+      if (!isRemembered) noEngine(error.message);
+      verdicts.forget();
+    }
+  }
+}
+
+/** True where root that may not mount has no user namespace to do it in either, or wants none: then nobody can but itself. */
+export async function isLastResort(workshop: Workshop, isolation: string | undefined): Promise<boolean> {
+  if (process.geteuid?.() !== 0) return false;
+  if (isolation === "chroot" && mayChroot(await workshop.rights())) return true;
+  try {
+    await planRootless(await workshop.verdicts(), { trust: true });
+    return false;
+  } catch (error) {
+    if (!hasCode(error, "sandbox")) throw error;
+    return true;
+  }
+}
+
+interface EngineCall extends RemoteCall {
+  readonly root: string;
+  readonly rights: Rights;
+}
+
+async function callMapped(idMap: IdMap, warning: string | undefined, call: EngineCall): Promise<unknown> {
   // Until the engine runs, stderr is a pipe that tells us why it does not; descriptor 4 is the real one.
   const engine = ["sh", "-c", 'exec "$@" 2>&4 4>&-', "sh", process.execPath, distFile("engine.cjs")];
-  const { command, warning } = rootlessCommand(engine);
-  if (warning !== undefined) call.onEvent?.({ type: "warning", code: "single-id", message: warning });
-  const [program = "", ...argv] = command;
-  const child = spawn(program, argv, {
+  const child = startRootless(idMap, engine, {
     stdio: ["inherit", "inherit", "pipe", "ipc", 2],
     serialization: "advanced",
   });
@@ -37,7 +70,9 @@ export async function callEngine(call: RemoteCall): Promise<unknown> {
   const abort = (): void => send({ type: "abort" });
   call.signal?.addEventListener("abort", abort);
   try {
-    return await conversation(child, call, send);
+    return await conversation(child, call, send, () => {
+      if (warning !== undefined) call.onEvent?.({ type: "warning", code: "single-id", message: warning });
+    });
   } finally {
     call.signal?.removeEventListener("abort", abort);
     if (child.connected) child.disconnect();
@@ -46,18 +81,26 @@ export async function callEngine(call: RemoteCall): Promise<unknown> {
 
 function conversation(
   child: ChildProcess,
-  call: RemoteCall,
+  call: EngineCall,
   send: (message: ToEngine) => void,
+  onReady: () => void,
 ): Promise<unknown> {
   return new Promise((resolve, reject) => {
     let said = "";
     child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
-    let settle = (): void => reject(startFailure(said));
+    let settle = (): void => reject(new StartFailure(said));
     const take = (message: FromEngine): void => {
       switch (message.type) {
         case "ready":
           settle = () => reject(new CooperError("sandbox", "the engine process was killed"));
-          send({ type: "call", root: call.root, method: call.method, args: call.args });
+          onReady();
+          send({
+            type: "call",
+            root: call.root,
+            rights: call.rights,
+            method: call.method,
+            args: call.args,
+          });
           if (call.signal?.aborted === true) send({ type: "abort" });
           break;
         case "event":
@@ -97,16 +140,19 @@ function conversation(
   });
 }
 
-/** Why there is no engine, from what `unshare`, `newuidmap`, `setpriv` or Node said last. */
-function startFailure(said: string): CooperError {
-  const known = userNamespaceRefusal();
-  if (known) return known;
-  const line = said.trim().split("\n").at(-1) ?? "";
-  return new CooperError(
+/** Why there is no engine, from what was said last. */
+function noEngine(said: string): never {
+  const { message, hint } = namespaceRefusal(said);
+  withRungs(new CooperError("sandbox", message, hint === undefined ? {} : { hint }));
+}
+
+/** The rungs that this leaves out are named, too. */
+function withRungs(error: unknown): never {
+  if (!(error instanceof CooperError) || error.code !== "sandbox") throw error;
+  const who = process.geteuid?.() === 0 ? "root without CAP_SYS_ADMIN" : "an ordinary user";
+  throw new CooperError(
     "sandbox",
-    `cannot make a user namespace: ${line === "" ? "unshare failed" : line}`,
-    {
-      hint: "inside a container run cooper as root, or allow user namespaces there; `unshare --user --map-root-user true` shows whether they work",
-    },
+    `${error.message} (${who} needs one for isolation by native, oci and chroot)`,
+    { cause: error, ...(error.hint === undefined ? {} : { hint: error.hint }) },
   );
 }

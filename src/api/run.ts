@@ -5,6 +5,7 @@ import { DEFAULT_PATH, envOf, networkFiles, resolveUser, workdirOf } from "../bu
 import type { RunImageOptions, TransferOptions } from "../cooper.js";
 import { CooperError } from "../errors.js";
 import type { ProcessConfig } from "../image/index.js";
+import { openIsolation } from "./isolation.js";
 import type { ExitStatus, SandboxPlan } from "../runtime/index.js";
 import { findImage } from "./pull.js";
 import { runSettings } from "./run-settings.js";
@@ -46,7 +47,7 @@ export async function runImage(
     stdin: options.interactive === true || options.tty === true ? "inherit" : "null",
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
   };
-  const sandbox = await workshop.sandbox();
+  const sandbox = await openIsolation(workshop, options, options.onEvent).sandbox();
   const status = await sandbox.run(plan, {
     signal,
     ...(options.onOutput ? { onOutput: options.onOutput } : {}),

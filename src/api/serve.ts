@@ -38,7 +38,7 @@ async function answer(
   send: (message: FromEngine) => Promise<void>,
 ): Promise<void> {
   try {
-    await using cooper = localCooper(openWorkshop(call.root));
+    await using cooper = localCooper(openWorkshop(call.root, call.rights));
     const value = await perform(cooper, call, signal, send);
     await send({ type: "result", value });
   } catch (error) {

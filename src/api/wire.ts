@@ -1,6 +1,7 @@
 import { CooperError } from "../errors.js";
 import type { ErrorCode } from "../errors.js";
 import type { CooperEvent } from "../events.js";
+import type { Rights } from "../runtime/index.js";
 
 /** A CooperError as plain data, to cross a process boundary. */
 export interface WireError {
@@ -18,6 +19,8 @@ export type ToEngine =
   | {
       readonly type: "call";
       readonly root: string;
+      /** The caller's: an engine's namespaces are new each time. */
+      readonly rights: Rights;
       readonly method: string;
       readonly args: readonly unknown[];
     }

@@ -1,4 +1,4 @@
-import { readFileSync } from "node:fs";
+import { readFileSync, statSync } from "node:fs";
 import { homedir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
@@ -8,7 +8,7 @@ import type { Fetcher } from "../fetch/index.js";
 import { CooperError } from "../errors.js";
 import type { StagedDirectory } from "../fs/index.js";
 import type { Registry } from "../registry/index.js";
-import type { Sandbox } from "../runtime/index.js";
+import type { DriverChoice, DriverRequest, Rights, Sandbox, Verdicts } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store } from "../store/index.js";
 import { openStore } from "../store/index.js";
@@ -16,13 +16,22 @@ import { openStore } from "../store/index.js";
 /** The real workshops of one store root, each opened when first asked and closed together. */
 export interface Workshop extends AsyncDisposable {
   readonly root: string;
-  /** True when this process may mount: root, here or in its own user namespace. */
+  /** True when this process does what needs rights itself: root, here or in its own user namespace. */
   readonly privileged: boolean;
+  /** Makes it true for root that may not mount: there is nobody else who could do it. */
+  grant(): void;
   readonly store: Store;
   /** Loaded when first asked: a cached build never does. */
   readonly snapshotter: () => Promise<Snapshotter>;
   readonly cache: LayerCache;
-  readonly sandbox: () => Promise<Sandbox>;
+  /** Which driver a request gets here; tried when it is not known yet. Throws `sandbox` when none works. */
+  readonly driver: (request: DriverRequest) => Promise<DriverChoice>;
+  /** One for each driver and runtime. */
+  readonly sandbox: (choice: DriverChoice) => Promise<Sandbox>;
+  /** What was found out about this machine before. */
+  readonly verdicts: () => Promise<Verdicts>;
+  /** What decides about drivers here; an engine has its caller's. */
+  readonly rights: () => Promise<Rights>;
   readonly registry: () => Promise<Registry>;
   readonly fetcher: () => Promise<Fetcher>;
   /** A private directory for files that live as long as this. */
@@ -63,6 +72,20 @@ export function inUserNamespace(): boolean {
   return !/^\s*0\s+0\s+4294967295\s*$/.test(uidMap());
 }
 
+/** Whether this is root with the right to mount, here or in its own user namespace; a filter may refuse it all the same. */
+function mayMount(): boolean {
+  if (process.geteuid?.() !== 0) return false;
+  try {
+    const set = /^CapEff:\s*([\da-f]+)/m.exec(readFileSync("/proc/self/status", "latin1"))?.[1] ?? "0";
+    return ((BigInt(`0x${set}`) >> CAP_SYS_ADMIN) & 1n) === 1n;
+  } catch {
+    // Where there is no /proc the kernel's own refusal says it better.
+    return true;
+  }
+}
+
+const CAP_SYS_ADMIN = 21n;
+
 /** Whether files can have one owner only: the user namespace that we are in has no other id. */
 export function hasSingleId(): boolean {
   return /^\s*\d+\s+\d+\s+1\s*$/.test(uidMap());
@@ -96,13 +119,28 @@ export function distFile(name: string): string {
   return fileURLToPath(new URL(name, dist));
 }
 
-/** Opens what belongs to a store root; costs about a millisecond until something more is asked for. */
-export function openWorkshop(root: string): Workshop {
-  const userNamespace = inUserNamespace() || process.getuid?.() !== 0;
+declare const COOPER_VERSION: string | undefined;
+
+/** Changes with every cooper that is installed, and with every build of it. */
+function versionMark(): string {
+  const version = typeof COOPER_VERSION === "string" ? COOPER_VERSION : "0.0.0-source";
+  return `${version} ${statSync(distFile("sandbox-child.cjs"), { throwIfNoEntry: false })?.mtimeMs ?? 0}`;
+}
+
+/**
+ * Opens what belongs to a store root; costs about a millisecond until something more is asked for. `callersRights`: for
+ * an engine, whose own namespaces are new each time.
+ */
+export function openWorkshop(root: string, callersRights?: Rights): Workshop {
+  let privileged = mayMount();
+  // Root that may not mount sees no trusted.* attributes, and may get a namespace of its own.
+  const userNamespace = inUserNamespace() || !privileged;
   const store = openStore(root, { userNamespace });
   let cache: LayerCache | undefined;
   let snapshotter: Promise<Snapshotter> | undefined;
-  let sandbox: Promise<Sandbox> | undefined;
+  const sandboxes = new Map<string, Promise<Sandbox>>();
+  let rights: Promise<Rights> | undefined;
+  let verdicts: Promise<Verdicts> | undefined;
   let registry: Promise<Registry> | undefined;
   let fetcher: Promise<Fetcher> | undefined;
   let scratch: StagedDirectory | undefined;
@@ -119,13 +157,31 @@ export function openWorkshop(root: string): Workshop {
       rootfs: "overlay",
     });
   };
-  const openSandbox = async (): Promise<Sandbox> => {
+  const sandboxOptions = () => ({
+    childPath: distFile("sandbox-child.cjs"),
+    scratchDir: scratchDir(),
+    userNamespace,
+  });
+  const loadRights = async (): Promise<Rights> => {
+    if (callersRights) return callersRights;
     const runtime = await import("../runtime/index.js");
-    return runtime.openSandbox({
-      childPath: distFile("sandbox-child.cjs"),
-      scratchDir: scratchDir(),
-      userNamespace,
-    });
+    return runtime.readRights(process.env["PATH"] ?? "");
+  };
+  const loadVerdicts = async (): Promise<Verdicts> => {
+    const runtime = await import("../runtime/index.js");
+    return runtime.openVerdicts(join(root, "cache/probe"), await workshop.rights(), versionMark());
+  };
+  const selectDriver = async (request: DriverRequest): Promise<DriverChoice> => {
+    const runtime = await import("../runtime/index.js");
+    return runtime.selectDriver(request, sandboxOptions(), await workshop.verdicts());
+  };
+  const sandboxOf = (choice: DriverChoice): Promise<Sandbox> => {
+    const key = `${choice.driver} ${choice.runtime ?? ""}`;
+    const found =
+      sandboxes.get(key) ??
+      import("../runtime/index.js").then((runtime) => runtime.openDriver(choice, sandboxOptions()));
+    sandboxes.set(key, found);
+    return found;
   };
   const openRegistry = async (): Promise<Registry> => {
     const room = await import("../registry/index.js");
@@ -140,21 +196,30 @@ export function openWorkshop(root: string): Workshop {
   const close = async (): Promise<void> => {
     await using _store = store;
     await using _scratch = scratch;
-    const opened = await Promise.allSettled([sandbox, registry, fetcher, snapshotter]);
+    const opened = await Promise.allSettled([...sandboxes.values(), registry, fetcher, snapshotter]);
     for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
   };
-  return {
+  const workshop: Workshop = {
     root,
-    privileged: process.getuid?.() === 0,
+    get privileged() {
+      return privileged;
+    },
+    grant: () => {
+      privileged = true;
+    },
     store,
     snapshotter: () => (snapshotter ??= loadSnapshotter()),
     get cache() {
       return (cache ??= openLayerCache(join(root, "cache")));
     },
-    sandbox: () => (sandbox ??= openSandbox()),
+    driver: selectDriver,
+    sandbox: sandboxOf,
+    verdicts: () => (verdicts ??= loadVerdicts()),
+    rights: () => (rights ??= loadRights()),
     registry: () => (registry ??= openRegistry()),
     fetcher: () => (fetcher ??= loadFetcher()),
     scratchDir,
     [Symbol.asyncDispose]: () => (closed ??= close()),
   };
+  return workshop;
 }

@@ -5,30 +5,41 @@ import { CooperError, hasCode } from "../errors.js";
 import { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
 import { openSandbox } from "./sandbox.js";
 import type { SandboxOptions } from "./sandbox.js";
+import type { Sandbox, SandboxRootfs } from "./types.js";
 
-/** What stands in the way of sandboxes here; `cooper doctor` prints it. */
+/** What stands in the way of sandboxes here. */
 export interface ProbeResult {
   readonly kernel: string;
   /** The refusal of a real attempt, from namespaces to the last capability; undefined when it works. */
   readonly refusal: CooperError | undefined;
 }
 
+/** A driver to try. `rootfs`: what kind it wants. */
+export interface ProbedDriver {
+  readonly open: (options: SandboxOptions) => Sandbox;
+  readonly rootfs: SandboxRootfs["kind"];
+}
+
+const NATIVE: ProbedDriver = { open: openSandbox, rootfs: "overlay" };
 const NOTHING = "/cooper-probe";
+/** Far more than a busy machine needs; a runtime that hangs must not stop a build for ever. */
+const PATIENCE_MS = 30_000;
+/** What says "this driver cannot be had here", and is no mistake of ours. */
+const REFUSALS = ["sandbox", "not-found", "unsupported"] as const;
 
 /**
  * Does all that a RUN needs, up to starting a program that does not exist: that it is not found means that everything
  * before it works. About 100 ms. `scratchDir` should be on the file system of the store, since overlays depend on it.
  */
-export async function probe(options: SandboxOptions): Promise<ProbeResult> {
+export async function probe(options: SandboxOptions, driver: ProbedDriver = NATIVE): Promise<ProbeResult> {
   const kernel = release();
   const dir = mkdtempSync(join(options.scratchDir, "probe-"));
+  const signal = AbortSignal.timeout(PATIENCE_MS);
   try {
-    const [upperDir, workDir] = [join(dir, "upper"), join(dir, "work")];
-    for (const each of [upperDir, workDir]) mkdirSync(each);
-    await using sandbox = openSandbox({ ...options, scratchDir: dir });
+    await using sandbox = driver.open({ ...options, scratchDir: dir });
     const status = await sandbox.run(
       {
-        rootfs: { kind: "overlay", lowerDirs: [], upperDir, workDir },
+        rootfs: emptyRootfs(dir, driver.rootfs),
         argv: [NOTHING],
         env: {},
         cwd: "/",
@@ -36,7 +47,8 @@ export async function probe(options: SandboxOptions): Promise<ProbeResult> {
         gid: 0,
         groups: [],
         hostname: "probe",
-        network: "none",
+        // A driver that mounts nothing has no network of its own either.
+        network: driver.rootfs === "overlay" ? "none" : "host",
         mounts: [],
         devices: [],
         security: DEFAULT_SECURITY,
@@ -44,7 +56,7 @@ export async function probe(options: SandboxOptions): Promise<ProbeResult> {
         stdin: "null",
         stdio: "pipe",
       },
-      { signal: new AbortController().signal },
+      { signal },
     );
     if (status.kind === "exited" && status.code === 127) return { kernel, refusal: undefined };
     return {
@@ -52,11 +64,23 @@ export async function probe(options: SandboxOptions): Promise<ProbeResult> {
       refusal: new CooperError("sandbox", `a sandbox started, but answered ${JSON.stringify(status)}`),
     };
   } catch (error) {
-    if (!hasCode(error, "sandbox")) throw error;
+    if (signal.aborted)
+      return { kernel, refusal: new CooperError("sandbox", `no answer within ${PATIENCE_MS / 1000} s`) };
+    if (!REFUSALS.some((code) => hasCode(error, code))) throw error;
     return { kernel, refusal: error as CooperError };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }
+}
+
+function emptyRootfs(dir: string, kind: SandboxRootfs["kind"]): SandboxRootfs {
+  const make = (name: string): string => {
+    const path = join(dir, name);
+    mkdirSync(path);
+    return path;
+  };
+  if (kind === "directory") return { kind, dir: make("root"), restored: () => undefined };
+  return { kind, lowerDirs: [], upperDir: make("upper"), workDir: make("work") };
 }
 
 const SWITCHES: readonly (readonly [path: string, refuses: string, advice: string])[] = [

@@ -354,7 +354,7 @@ describeWith(NEEDS, "without root's power", () => {
       );
       expect(refused.code).toBe(125);
       expect(refused.stderr).toContain(
-        "Error: cannot make a user namespace: unshare: unshare failed: Operation not permitted\n  hint:",
+        "Error: cannot make a user namespace: unshare: unshare failed: Operation not permitted (an ordinary user needs one for isolation by native, oci and chroot)\n  hint:",
       );
     });
   });

@@ -9,6 +9,7 @@ import {
   readdirSync,
   rmSync,
   statSync,
+  writeFileSync,
 } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -49,15 +50,16 @@ beforeAll(async () => {
   // One bundle for both roles: as itself it starts the engine; with "inner" it is the engine.
   program = await bundleProgram(
     dir,
-    `import { spawn } from "node:child_process";
-    import { mkdirSync, mkdtempSync } from "node:fs";
-    import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox, rootlessCommand } from "./src/runtime/index.js";
+    `import { mkdirSync, mkdtempSync } from "node:fs";
+    import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox, openVerdicts, planRootless, readRights, startRootless } from "./src/runtime/index.js";
     const [role, home, changes] = process.argv.slice(2);
     if (role === "outer") {
-      const { command, warning } = rootlessCommand([process.execPath, process.argv[1], "inner", home, changes]);
+      const verdicts = openVerdicts(home + "/probe", readRights(process.env.PATH), "test");
+      const { idMap, warning, isRemembered } = await planRootless(verdicts);
+      if (process.env.TELL) console.log(idMap + " " + isRemembered);
       if (warning !== undefined) console.log("warning: " + warning);
-      const [first, ...rest] = command;
-      spawn(first, rest, { stdio: "inherit" }).on("exit", (code) => process.exit(code ?? 1));
+      const inner = [process.execPath, process.argv[1], "inner", home, changes];
+      startRootless(idMap, inner, { stdio: ["inherit", "inherit", "inherit"] }).on("exit", (code) => process.exit(code ?? 1));
     } else {
       const dir = mkdtempSync(home + "/run-");
       for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
@@ -91,13 +93,13 @@ afterAll(() => {
   rmSync(dir, { recursive: true, force: true });
 });
 
-function as(user: string, changes: object): string {
+function as(user: string, changes: object, env: NodeJS.ProcessEnv = {}): string {
   const home = join(dir, user);
   const { uid, gid } = idsOf(user);
   const options = {
     uid,
     gid,
-    env: { PATH: process.env["PATH"] ?? "", HOME: home },
+    env: { PATH: process.env["PATH"] ?? "", HOME: home, ...env },
     encoding: "utf8" as const,
     cwd: home,
   };
@@ -210,6 +212,23 @@ describe("with subordinate ids", () => {
     outer.kill("SIGKILL");
     for (let tries = 0; mine() > 0 && tries < 250; tries += 1) await pause(20);
     expect(mine()).toBe(0);
+  });
+});
+
+describe("with an unshare older than util-linux 2.38", () => {
+  test("newuidmap is called by cooper itself, and all owners exist", () => {
+    const bin = join(dir, "old-bin");
+    mkdirSync(bin, { mode: 0o755 });
+    const script = `#!/bin/sh\nfor word; do case $word in --map-auto) echo "unshare: unrecognized option '--map-auto'" >&2; exit 1;; --) break;; esac; done\nexec /usr/bin/unshare "$@"\n`;
+    writeFileSync(join(bin, "unshare"), script, { mode: 0o755 });
+    const env = { PATH: `${bin}:${process.env["PATH"] ?? ""}`, TELL: "1" };
+    const text = as(
+      RICH,
+      sh("chown 5:6 /etc/passwd && stat -c %u:%g /etc/passwd; cut -c -40 /proc/self/gid_map"),
+      env,
+    );
+    expect(text).toMatch(/^newuidmap false\n5:6\n +0 +\d+ +1\n +1 +\d+ +\d+\n/);
+    expect(as(RICH, sh("id -u"), env)).toMatch(/^newuidmap true\n0\n/);
   });
 });
 

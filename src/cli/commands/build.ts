@@ -8,6 +8,7 @@ import { exitCodeOf, failureEvent } from "../failure.js";
 import { openProgress, PROGRESS_MODES } from "../progress/open.js";
 import { hexDigits, terminalJson } from "../text.js";
 import type { World } from "../world.js";
+import { driverFlags, driverOptions } from "./isolation-flags.js";
 import { failureFlags, failureOptions } from "./failure-flags.js";
 import { keyValues } from "./key-values.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
@@ -80,6 +81,7 @@ const flags = {
   },
   ...limitFlags,
   ...mountFlags,
+  ...driverFlags,
   ...transferFlags,
   layers: { kind: "boolean", help: "keep every step as a layer (always so)" },
   rm: { kind: "boolean", help: "remove what steps ran in (always so)" },
@@ -100,10 +102,10 @@ export const build = command({
     "add-host all-platforms allow annotation arch attest build-arg-file builder cache-from cache-to cache-ttl " +
     "call cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
     "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust dns dns-option " +
-    "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc isolation " +
+    "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc " +
     "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
     "no-hosts omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
-    "runtime runtime-flag save-stages sbom sign-by skip-unused-stages " +
+    "runtime-flag save-stages sbom sign-by skip-unused-stages " +
     "source-policy-file squash squash-all stage-labels stdin unsetenv unsetlabel " +
     "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant",
   run: async ({ flags: given, operands }, world) => {
@@ -150,6 +152,7 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
     ...transferOptions(given),
     ...isolationOptions(given, world),
     ...mountOptions(given, world),
+    ...driverOptions(given, world),
     ...contextOf(operands, given, world),
     ...fileOption(given.file),
     ...(given.ignorefile === undefined ? {} : { ignoreFile: resolve(world.cwd, given.ignorefile) }),

@@ -5,6 +5,7 @@ import { usage } from "../args.js";
 import { command } from "../command.js";
 import { openProgress } from "../progress/open.js";
 import type { World } from "../world.js";
+import { driverFlags, driverOptions } from "./isolation-flags.js";
 import { keyValues } from "./key-values.js";
 import { volumeOf } from "./mount-flags.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
@@ -35,6 +36,7 @@ const flags = {
   network: { kind: "string", value: "MODE", choices: ["host", "none"], help: "host (default) or none" },
   hostname: { kind: "string", short: "h", value: "NAME", help: "host name" },
   ...limitFlags,
+  ...driverFlags,
   ...transferFlags,
 } as const satisfies FlagTable;
 
@@ -53,7 +55,7 @@ export const run = command({
     "http-proxy image-volume init init-path ip ip6 ipc label,l label-file log-driver log-opt mac-address memory,m " +
     "memory-reservation memory-swap memory-swappiness mount name network-alias no-healthcheck no-hosts oom-kill-disable " +
     "oom-score-adj os passwd passwd-entry personality pid pidfile pids-limit platform pod pod-id-file preserve-fds privileged " +
-    "publish,p publish-all,P pull quiet,q rdt-class read-only read-only-tmpfs replace requires restart rmi rootfs runtime " +
+    "publish,p publish-all,P pull quiet,q rdt-class read-only read-only-tmpfs replace requires restart rmi rootfs " +
     "sdnotify seccomp-policy secret sig-proxy stop-signal stop-timeout subgidname subuidname sysctl " +
     "systemd timeout tmpfs tz uidmap umask unsetenv unsetenv-all userns uts variant volume-driver volumes-from",
   run: async ({ flags: given, operands: [image = "", ...argv] }, world) => {
@@ -92,6 +94,7 @@ function runOptions(given: Given, argv: readonly string[], world: World): RunIma
   return {
     ...transferOptions(given),
     ...isolationOptions(given, world),
+    ...driverOptions(given, world),
     ...(argv.length === 0 ? {} : { command: argv }),
     ...(entrypoint === undefined ? {} : { entrypoint: entrypointOf(entrypoint) }),
     ...(env.length === 0 ? {} : { env: keyValues("--env", env, undefined) }),

@@ -1,0 +1,104 @@
+import { CooperError } from "../errors.js";
+import type { DriverName } from "./drivers.js";
+import { probe } from "./probe.js";
+import type { ProbedDriver } from "./probe.js";
+import { openSandbox } from "./sandbox.js";
+import type { SandboxOptions } from "./sandbox.js";
+import type { Sandbox } from "./types.js";
+import type { Verdict, Verdicts } from "./verdicts.js";
+import { verdictOf } from "./verdicts.js";
+
+/** What the user wants; `auto` takes the first that works. */
+export interface DriverRequest {
+  readonly isolation: "auto" | DriverName;
+  /** Name or absolute path of an OCI runtime; undefined: whichever is there. */
+  readonly runtime: string | undefined;
+}
+
+/** A driver, and why none before it on the ladder can be had. */
+export interface DriverChoice {
+  readonly driver: DriverName;
+  readonly runtime: string | undefined;
+  readonly skipped: readonly { readonly driver: DriverName; readonly reason: string }[];
+  /** That it works was not tried now, but found out before. */
+  readonly isRemembered: boolean;
+}
+
+/** From the most that can be had to the least. */
+const LADDER: readonly DriverName[] = ["native", "oci", "chroot"];
+
+/** The sandbox of a driver. */
+export function openDriver(
+  { driver, runtime }: Pick<DriverChoice, "driver" | "runtime">,
+  options: SandboxOptions,
+): Sandbox {
+  return driverOf(driver, runtime).open(options);
+}
+
+function driverOf(driver: DriverName, _runtime: string | undefined): ProbedDriver {
+  switch (driver) {
+    case "native":
+      return { open: openSandbox, rootfs: "overlay" };
+    case "oci":
+    case "chroot":
+      return { open: () => notYet(driver), rootfs: "overlay" };
+  }
+}
+
+function notYet(driver: DriverName): never {
+  throw new CooperError("unsupported", `isolation by ${driver} is not there yet`);
+}
+
+/**
+ * The first driver of the ladder that works, or the one that was asked for. Each is tried for real once (100 ms), then
+ * its verdict is remembered. Throws `sandbox` with every refusal when none works.
+ */
+export async function selectDriver(
+  request: DriverRequest,
+  options: SandboxOptions,
+  verdicts: Verdicts,
+): Promise<DriverChoice> {
+  const { isolation, runtime } = request;
+  const wanted = isolation === "auto" ? LADDER : [isolation];
+  const skipped: { readonly driver: DriverName; readonly reason: string; readonly hint?: string }[] = [];
+  for (const driver of wanted) {
+    const remembered = verdicts.recall(nameOf(driver, runtime));
+    // Whoever insists on a driver may just have made it possible.
+    const isTrusted = remembered !== undefined && (remembered.works || isolation === "auto");
+    const verdict = isTrusted ? remembered : await tryDriver(driver, runtime, options, verdicts);
+    if (verdict.works) return { driver, runtime, skipped, isRemembered: isTrusted };
+    const { message: reason, hint } = verdict;
+    skipped.push({ driver, reason, ...(hint === undefined ? {} : { hint }) });
+  }
+  const [first] = skipped;
+  const hint = skipped.find((each) => each.hint !== undefined)?.hint;
+  const message =
+    isolation === "auto"
+      ? `nothing here can isolate a process: ${skipped.map(({ driver, reason }) => `${driver}: ${reason}`).join("; ")}`
+      : `isolation "${isolation}" does not work here: ${first?.reason ?? ""}`;
+  throw new CooperError("sandbox", message, hint === undefined ? {} : { hint });
+}
+
+/** What the user reads when it is not the first rung: once, before the first process. Undefined when there is nothing to say. */
+export function describeChoice({ driver, runtime, skipped }: DriverChoice): string | undefined {
+  if (skipped.length === 0) return undefined;
+  const name = runtime === undefined ? driver : `${driver} (${runtime})`;
+  return `isolation: ${name}, since ${skipped.map((each) => `${each.driver} does not work: ${each.reason}`).join("; ")}`;
+}
+
+/** Tries a driver now, whatever is remembered. */
+export async function tryDriver(
+  driver: DriverName,
+  runtime: string | undefined,
+  options: SandboxOptions,
+  verdicts: Verdicts,
+): Promise<Verdict> {
+  const { refusal } = await probe(options, driverOf(driver, runtime));
+  const verdict = verdictOf(refusal);
+  verdicts.remember(nameOf(driver, runtime), verdict);
+  return verdict;
+}
+
+function nameOf(driver: DriverName, runtime: string | undefined): string {
+  return driver === "oci" && runtime !== undefined ? `oci ${runtime}` : driver;
+}
