@@ -36,6 +36,18 @@ export const rows = [
     },
   },
   {
+    id: "step",
+    title: "one step of `RUN true`, uncached: (20 steps - 1 step) / 19",
+    bars: { buildah: 0.15 },
+    // Beside a process that is only started: what a step may cost more, ms.
+    spawn: { most: 40 },
+    prepare: (stage, steps) => {
+      const nonce = randomBytes(6).toString("hex");
+      const lines = Array.from({ length: steps }, (_, i) => `RUN true # ${i} ${nonce}`);
+      return { file: containerfile(stage, `step${steps}`, lines), context: smallContext(stage) };
+    },
+  },
+  {
     id: "copy-many",
     title: "`COPY` of 20,000 small files, uncached",
     bars: { buildah: 0.5 },
