@@ -47,6 +47,7 @@ export async function openTerminal(
       }
       await sleep(50);
     }
+    child.kill();
     throw new Error(`${String(what)} is not to be seen in: ${JSON.stringify(text.slice(seen))}`);
   };
   await see(/pts=\S+\n/);
