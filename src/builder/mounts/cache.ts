@@ -41,7 +41,14 @@ async function open(
   { engine, caches }: MountWork,
 ): Promise<OpenMount> {
   const held = caches.get(name);
-  const taking = held ?? engine.store.takeCache(request(mount, origin, name, engine), engine.signal);
+  // Where nothing may be mounted, what a cache holds is moved to its target: one RUN at a time.
+  const isAlone = mount.sharing === "shared" && (await engine.sandbox()).driver === "chroot";
+  const taking =
+    held ??
+    engine.store.takeCache(
+      request(isAlone ? { ...mount, sharing: "locked" } : mount, origin, name, engine),
+      engine.signal,
+    );
   caches.set(name, taking);
   const taken = await taking;
   const inside = origin === undefined ? posix.resolve("/", mount.source) : "/";
@@ -50,6 +57,7 @@ async function open(
       {
         type: "bind",
         source: taken.dir,
+        movable: true,
         ...(inside === "/" ? {} : { inside }),
         ...commonOf(mount, site),
       },
