@@ -37,6 +37,25 @@ export interface IsolationOptions {
   readonly isolation?: "auto" | "native" | "oci" | "chroot";
   /** Name or path of an OCI runtime; `isolation` is "oci" then. */
   readonly runtime?: string;
+  /**
+   * "private" (default): a network namespace of one build or container, in which nothing of this machine's loopback is
+   * reached; where there can be none, this machine's network and a warning. "host": this machine's. "none": only a loopback.
+   */
+  readonly network?: "private" | "host" | "none";
+  /** Lines for /etc/hosts, each `NAME[;NAME]:ADDRESS`; the address `host-gateway` is this machine. */
+  readonly addHosts?: readonly string[];
+  /** Addresses of name servers instead of this machine's; "none": the image's own /etc/resolv.conf stays. */
+  readonly dns?: readonly string[];
+  /** Domains to search instead of this machine's; ".": none. */
+  readonly dnsSearch?: readonly string[];
+  /** Options of resolv.conf(5) instead of this machine's. */
+  readonly dnsOptions?: readonly string[];
+  /** True: the image's own /etc/hosts stays. */
+  readonly noHosts?: boolean;
+  /** True: the image's own /etc/hostname stays. */
+  readonly noHostname?: boolean;
+  /** Default: always the same in a build, a new one for every container. */
+  readonly hostname?: string;
   /** Capabilities beside the default ones, in any case, with or without `CAP_`; "ALL": every one that cooper has. */
   readonly capAdd?: readonly string[];
   readonly capDrop?: readonly string[];
@@ -94,6 +113,8 @@ export interface BuildOptions extends TransferOptions, IsolationOptions {
   /** `undefined` as a value: taken from the environment. */
   readonly buildArgs?: Readonly<Record<string, string | undefined>>;
   readonly labels?: Readonly<Record<string, string>>;
+  /** What RUN may ask for with `--network=host` and `--security=insecure`; it may not otherwise. */
+  readonly allow?: readonly ("network.host" | "security.insecure")[];
   /** What the image is for, as `os/architecture[/variant]`. Default: this machine's platform. */
   readonly platform?: string;
   /**
@@ -206,8 +227,6 @@ export interface RunImageOptions extends IsolationOptions {
   readonly volumes?: readonly string[];
   readonly workdir?: string;
   readonly user?: string;
-  readonly hostname?: string;
-  readonly network?: "host" | "none";
   /** Connect cooper's stdin. */
   readonly interactive?: boolean;
   /** Allocate a pseudo-terminal. */

@@ -40,10 +40,12 @@ import { failureOptions } from "./failure-options.js";
 import type { WithTexts } from "./given-texts.js";
 import { withTexts } from "./given-texts.js";
 import { ignoredPaths } from "./ignored.js";
+import type { Isolation } from "./isolation.js";
 import { openIsolation } from "./isolation.js";
 import { lazyContext } from "./lazy-context.js";
 import type { Leases } from "./leases.js";
 import { openLeases } from "./leases.js";
+import { entitlements } from "./network-settings.js";
 import { limiter } from "./limiter.js";
 import type { NamedContexts } from "./named-contexts.js";
 import { LAYOUT, namedContexts } from "./named-contexts.js";
@@ -53,6 +55,8 @@ import { runSettings } from "./run-settings.js";
 import { openSecrets } from "./secrets.js";
 import { openSshAgents } from "./ssh-agents.js";
 import { openVolumes, parseVolumes } from "./volumes.js";
+import { stepNetworks } from "./step-network.js";
+import type { StepNetworks } from "./step-network.js";
 import type { Workshop } from "./workshop.js";
 import { hasSingleId } from "./workshop.js";
 
@@ -78,11 +82,15 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
   const volumes = parseVolumes(options.volumes ?? []);
   await using agents = openSshAgents(options.ssh, workshop.scratchDir);
   await using leases = openLeases(workshop.store);
+  const isolation = openIsolation(workshop, options, options.onEvent);
+  await using networks = stepNetworks(isolation, (event) => options.onEvent?.(event));
   try {
     const engine = engineOf(workshop, plan, options, {
       context: context.get,
       contexts,
       leases,
+      isolation,
+      networks,
       onFailure,
       signal,
       times,
@@ -185,6 +193,7 @@ async function planOf(
     contexts: given.contexts.meanings,
     platform: options.platform === undefined ? hostPlatform() : parsePlatform(options.platform),
     labels: options.labels ?? {},
+    allow: entitlements(options),
     ...(options.target === undefined ? {} : { target: options.target }),
   });
   return { plan, parsed };
@@ -198,14 +207,17 @@ function engineOf(
     readonly context: () => BuildContext;
     readonly contexts: NamedContexts;
     readonly leases: Leases;
+    readonly isolation: Isolation;
+    readonly networks: StepNetworks;
     readonly onFailure: OnFailure;
     readonly signal: AbortSignal;
     readonly times: ImageTimes;
   } & Pick<BuildEngine, "secret" | "agent" | "volumes">,
 ): BuildEngine {
-  const { context, contexts, leases, onFailure, signal, times, secret, agent, volumes } = work;
+  const { context, contexts, isolation, leases, networks, onFailure, signal, times, secret, agent, volumes } =
+    work;
+  const settings = runSettings(options, workshop.privileged);
   const bases = new Map<string, Promise<StoredImage>>();
-  const isolation = openIsolation(workshop, options, options.onEvent);
   const find = async (name: string, platform: Platform): Promise<StoredImage> => {
     if (!name.startsWith(LAYOUT)) {
       return findImage(workshop, name, options.pull ?? "missing", { ...options, platform, signal });
@@ -235,13 +247,16 @@ function engineOf(
     },
     requirePrivileges: () => requirePrivileges(workshop),
     // What stands in its way is told by the RUN that needs it.
-    prewarm: () =>
+    prewarm: () => {
       void isolation
         .sandbox()
-        .then((sandbox) => sandbox.prewarm("private"))
-        .catch(() => undefined),
+        .then((sandbox) => sandbox.prewarm(settings.network.mode))
+        .catch(() => undefined);
+      if (settings.network.mode === "private") networks.prepare();
+    },
+    network: (mode) => networks.of(mode),
     scratchDir: workshop.scratchDir,
-    runSettings: runSettings(options, workshop.privileged),
+    runSettings: settings,
     onFailure,
     failing: () => Promise.resolve(signal),
     volumes,

@@ -10,6 +10,7 @@ import {
   mergeCapabilities,
   ownCapabilities,
 } from "../runtime/index.js";
+import { networkSettings } from "./network-settings.js";
 
 /**
  * What the processes of a build or container may do and use, every default filled in. `privileged`: whether this process
@@ -17,7 +18,12 @@ import {
  * and `sandbox` for what cannot be had here.
  */
 export function runSettings(options: IsolationOptions, privileged: boolean): RunSettings {
-  return { security: securityOf(options, privileged), limits: limitsOf(options), devices: [] };
+  return {
+    security: securityOf(options, privileged),
+    limits: limitsOf(options),
+    devices: [],
+    network: networkSettings(options),
+  };
 }
 
 function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecurity {

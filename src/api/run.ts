@@ -9,6 +9,7 @@ import { openIsolation } from "./isolation.js";
 import type { ExitStatus, SandboxPlan } from "../runtime/index.js";
 import { findImage } from "./pull.js";
 import { runSettings } from "./run-settings.js";
+import { stepNetworks } from "./step-network.js";
 import { openVolumes, parseVolumes } from "./volumes.js";
 import type { Workshop } from "./workshop.js";
 
@@ -19,6 +20,10 @@ export async function runImage(
   options: RunImageOptions & TransferOptions,
 ): Promise<number> {
   const signal = options.signal ?? new AbortController().signal;
+  const { network: settings, ...powers } = runSettings(options, workshop.privileged);
+  const isolation = openIsolation(workshop, options, options.onEvent);
+  await using networks = stepNetworks(isolation, (event) => options.onEvent?.(event));
+  if (settings.mode === "private") networks.prepare();
   const image = await findImage(workshop, nameOrId, "missing", options);
   await using _lease = workshop.store.lease(image.config.rootfs.diff_ids);
   const { config } = image.config;
@@ -29,25 +34,26 @@ export async function runImage(
     view,
     options.user ?? (config.User === undefined || config.User === "" ? "0" : config.User),
   );
-  const hostname = options.hostname ?? randomBytes(6).toString("hex");
+  const network = await networks.of(settings.mode);
+  const files = networkFiles(workshop, settings, network, { hostname: randomBytes(6).toString("hex") });
   const piped = options.onOutput !== undefined;
   await using volumes = await openVolumes(parseVolumes(options.volumes ?? []), workshop.scratchDir);
   const plan: SandboxPlan = {
     rootfs,
     argv,
-    env: environmentOf(config, options, user.home, hostname),
+    env: environmentOf(config, options, user.home, files.hostname),
     cwd: options.workdir === undefined ? workdirOf(config) : posix.resolve("/", options.workdir),
     uid: user.uid,
     gid: user.gid,
     groups: user.groups,
-    hostname,
-    network: options.network ?? "host",
-    mounts: [...networkFiles(workshop, { hostname }).mounts, ...volumes.mounts],
-    ...runSettings(options, workshop.privileged),
+    hostname: files.hostname,
+    ...network.plan,
+    mounts: [...files.mounts, ...volumes.mounts],
+    ...powers,
     stdin: options.interactive === true || options.tty === true ? "inherit" : "null",
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
   };
-  const sandbox = await openIsolation(workshop, options, options.onEvent).sandbox();
+  const sandbox = await isolation.sandbox();
   const status = await sandbox.run(plan, {
     signal,
     ...(options.onOutput ? { onOutput: options.onOutput } : {}),

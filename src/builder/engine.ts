@@ -3,10 +3,10 @@ import type { LayerCache } from "../cache/index.js";
 import type { EventListener } from "../events.js";
 import type { Fetcher } from "../fetch/index.js";
 import type { Platform } from "../image/index.js";
-import type { Sandbox, SandboxMount } from "../runtime/index.js";
+import type { NetworkMode, Sandbox, SandboxMount } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
-import type { RunSettings } from "./run-settings.js";
+import type { RunSettings, StepNetwork } from "./run-settings.js";
 import type { ImageTimes } from "./times.js";
 
 /** How long a RUN may take, and what becomes of one that fails. */
@@ -45,6 +45,8 @@ export interface BuildEngine {
   readonly requirePrivileges: () => void;
   /** Makes a sandbox ready for a RUN that comes soon. */
   readonly prewarm: () => void;
+  /** How a process gets to the network of this kind; where there can be no private one, to the machine's, with a warning. */
+  readonly network: (mode: NetworkMode) => Promise<StepNetwork>;
   readonly scratchDir: () => string;
   readonly runSettings: RunSettings;
   readonly onFailure: OnFailure;

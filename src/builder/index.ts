@@ -16,13 +16,14 @@ export { DEFAULT_NAMES, MAX_CONTAINERFILE, parseCached, readContainerfile } from
 export type { ParsedContainerfile } from "./containerfile.js";
 export type { BuildEngine, OnFailure, OpenVolumes } from "./engine.js";
 export { problemsOf } from "./problems.js";
-export { networkFiles } from "./network-files.js";
+export { HOST_GATEWAY, networkFiles } from "./network-files.js";
 export { contextName } from "./origins.js";
 export type { NamedContext } from "./origins.js";
 export { makePlan } from "./plan.js";
 export type { BuildPlan } from "./plan.js";
 export { DEFAULT_PATH, envOf, workdirOf } from "./state.js";
-export type { RunSettings } from "./run-settings.js";
+export { ENTITLEMENTS } from "./run-settings.js";
+export type { Entitlement, HostEntry, NetworkSettings, RunSettings, StepNetwork } from "./run-settings.js";
 export { EPOCH_ARG, imageTimes, withTimes } from "./times.js";
 export type { ImageTimes } from "./times.js";
 export { resolveUser } from "./users.js";

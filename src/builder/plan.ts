@@ -17,6 +17,7 @@ import {
   originOf,
   platformOf,
 } from "./origins.js";
+import type { Entitlement } from "./run-settings.js";
 import { checkChoice, checkRunFlags, mountFroms } from "./run-flags.js";
 import { copyOfContext, labelInstruction } from "./synthetic.js";
 import { checkCopies } from "./copy/check.js";
@@ -72,6 +73,8 @@ export interface PlanOptions {
   readonly labels: Readonly<Record<string, string>>;
   /** `--build-context`, by the names that `contextName` makes. */
   readonly contexts: ReadonlyMap<string, NamedContext>;
+  /** What RUN may ask for beyond the usual. */
+  readonly allow: ReadonlySet<Entitlement>;
 }
 
 /**
@@ -104,7 +107,7 @@ export function makePlan(
       if (instruction.kind === "RUN") for (const flag of instruction.flags) checkChoice(flag, own.source);
     }
   }
-  for (const stage of planned) refuseFlags(stage, links);
+  for (const stage of planned) refuseFlags(stage, links, options.allow);
   const every = [...globals, ...raw.flatMap((stage) => stage.instructions.map((one) => one.instruction))];
   return {
     source,
@@ -273,12 +276,12 @@ function toStagePlan(
   };
 }
 
-function refuseFlags(stage: StagePlan, links: readonly Link[]): void {
+function refuseFlags(stage: StagePlan, links: readonly Link[], allow: ReadonlySet<Entitlement>): void {
   for (const { instruction, at } of stage.instructions) {
     checkCopies(at.source, [instruction]);
     const link = links[stage.number];
     if (instruction.kind !== "RUN" || instruction.flags.length === 0 || !link) continue;
-    checkRunFlags(instruction, at, link.knownBefore(instruction));
+    checkRunFlags(instruction, at, link.knownBefore(instruction), allow);
   }
 }
 

@@ -5,6 +5,7 @@ import { checkRunMount } from "../parser/index.js";
 import type { Diagnostic, SourceText, Span } from "../source.js";
 import { parseChmod } from "./copy/chmod.js";
 import { makePlan } from "./plan.js";
+import { ENTITLEMENTS } from "./run-settings.js";
 import { checkChoice } from "./run-flags.js";
 import { scratchConfig } from "./state.js";
 import { applyMetadata } from "./steps/metadata.js";
@@ -92,6 +93,8 @@ function plan(source: SourceText, file: Containerfile, stage: number): void {
     contexts: new Map(),
     platform: hostPlatform(),
     labels: {},
+    // Who builds it decides that.
+    allow: new Set(ENTITLEMENTS),
   });
 }
 

@@ -8,6 +8,8 @@ import type { Expansion } from "./expand.js";
 import type { KnownVariables } from "./known-variables.js";
 import { expandKnown } from "./known-variables.js";
 import type { FromWord } from "./origins.js";
+import { ENTITLEMENTS } from "./run-settings.js";
+import type { Entitlement } from "./run-settings.js";
 
 /** What these flags may say; variables are not replaced in them. */
 const CHOICES: Readonly<Record<string, readonly string[]>> = {
@@ -19,12 +21,18 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
  * Judges the flags of a RUN as far as the variables are known, then refuses what the sandbox does not offer. Throws
  * `syntax`, `usage` and `unsupported` with the place of the flag.
  */
-export function checkRunFlags(instruction: RunInstruction, at: Expansion, known: KnownVariables): void {
+export function checkRunFlags(
+  instruction: RunInstruction,
+  at: Expansion,
+  known: KnownVariables,
+  allow: ReadonlySet<Entitlement>,
+): void {
   const refused: CooperError[] = [];
   for (const flag of instruction.flags) {
     if (flag.name === "mount") checkMount(flag, at, known);
     else if (flag.name in CHOICES) {
-      if (flag.value === "insecure") refused.push(notOffered("--security=insecure", flag, at));
+      const needed = ENTITLEMENTS.find((word) => word === `${flag.name}.${flag.value}`);
+      if (needed !== undefined && !allow.has(needed)) refused.push(notAllowed(needed, flag, at));
     } else refused.push(notOffered(`--${flag.name}`, flag, at));
   }
   const [first] = refused;
@@ -80,6 +88,15 @@ export function checkChoice({ name, value = "", span }: Flag, source: SourceText
     source,
     span,
     ...hint,
+  });
+}
+
+/** The file cannot give itself what only its builder may give (hazard C07). */
+function notAllowed(needed: Entitlement, { name, value = "", span }: Flag, at: Expansion): CooperError {
+  return new CooperError("usage", `RUN --${name}=${value} is not allowed in this build`, {
+    source: at.source,
+    span,
+    hint: `if you trust the file, build with --allow ${needed}`,
   });
 }
 

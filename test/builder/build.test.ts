@@ -132,7 +132,7 @@ describe("stages", () => {
     try {
       const build = lab.build(
         `${BUSYBOX_BASE}FROM base AS a\n${meet}\nFROM base AS b\n${meet} && true\nFROM base\nCOPY --from=a /bin/busybox /a\nCOPY --from=b /bin/busybox /b\n`,
-        { jobs: 2 },
+        { jobs: 2, network: "host" },
       );
       await expect(build).resolves.toMatchObject({ result: { steps: { cached: 0 } } });
     } finally {

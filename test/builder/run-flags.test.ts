@@ -43,7 +43,6 @@ test.each([
     "variables are not replaced here",
   ],
   ["--security=secure", "syntax", "RUN --security=secure: must be one of sandbox, insecure", undefined],
-  ["--security=insecure", "unsupported", "RUN --security=insecure is not supported yet", undefined],
   ["--device=gpu", "unsupported", "RUN --device is not supported yet", undefined],
   [
     "--mount=type=tmpfs,target=/x --mount=type=tmpfs",

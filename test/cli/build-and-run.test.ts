@@ -322,7 +322,7 @@ describe("run", () => {
     ["run --rm -v data:/data img", "named volumes are not supported yet"],
     ["run --rm -v /a:/b:ro:z img", '--volume: "/a:/b:ro:z" is not SOURCE:TARGET'],
     ["run --rm -v /a:b img", "with an absolute TARGET"],
-    ["run --rm --network bridge img", "is not one of: host, none"],
+    ["run --rm --network bridge img", "is not one of: default, private, host, none"],
     ["run --rm --entrypoint [1] img", "is not a JSON array of strings"],
     ["run --rm", "takes at least 1 argument"],
   ])("%s is refused", async (line, message) => {

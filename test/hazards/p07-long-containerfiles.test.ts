@@ -41,6 +41,7 @@ describe("P07, G1: nothing of a long file is lost, and every place is exact", ()
     );
     const source = { name: "Containerfile", text: ["FROM scratch AS s-1\n", ...text].join("") };
     const plan = makePlan(source, await parse(source), {
+      allow: new Set(),
       buildArgs: new Map(),
       contexts: new Map(),
       platform: hostPlatform(),

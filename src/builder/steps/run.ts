@@ -1,6 +1,6 @@
 import type { DiffId } from "../../image/index.js";
 import type { KeyComponent } from "../../cache/index.js";
-import type { Flag, RunInstruction } from "../../parser/index.js";
+import type { RunInstruction } from "../../parser/index.js";
 import { withBodies } from "../../parser/index.js";
 import type { SandboxMount, SandboxPlan, SandboxRootfs } from "../../runtime/index.js";
 import { proxyEnv } from "../args.js";
@@ -9,12 +9,15 @@ import type { Expansion } from "../expand.js";
 import type { OpenMount, PreparedMount } from "../mounts/index.js";
 import { openMounts, prepareMounts } from "../mounts/index.js";
 import { networkFiles } from "../network-files.js";
+import type { StepNetwork } from "../run-settings.js";
 import type { StageOptions } from "../stage.js";
 import type { StageState } from "../state.js";
 import { DEFAULT_PATH, envOf, shellOf, workdirOf } from "../state.js";
 import type { UserIds } from "../users.js";
 import { resolveUser } from "../users.js";
 import { failStep, hasSucceeded, runToItsEnd } from "./run-failure.js";
+import { insecureSecurity, powerComponents, powersOf } from "./run-powers.js";
+import type { RunPowers } from "./run-powers.js";
 import type { PreparedStep, StepSite } from "./step.js";
 
 /** Where a heredoc script is found inside the sandbox. */
@@ -44,7 +47,7 @@ export async function prepareRun(
   const mounts = await prepareMounts(instruction, at, state, options);
   const files = mounts.flatMap((mount) => mount.files ?? []);
   const process = processOf(instruction, state);
-  const network = networkOf(instruction.flags);
+  const powers = powersOf(instruction.flags, options.engine.runSettings);
   return {
     components: [
       { name: "argv", value: JSON.stringify([process.argv, process.script ?? ""]), label: "the command" },
@@ -54,12 +57,12 @@ export async function prepareRun(
         .map(([name, value]) => argComponent(name, value, process)),
       { name: "user", value: state.config.config.User ?? "", label: "USER" },
       { name: "workdir", value: workdirOf(state.config.config), label: "WORKDIR" },
-      { name: "network", value: network, label: "--network" },
+      ...powerComponents(powers, options.engine.runSettings),
       ...mounts.flatMap((mount) => mount.components),
     ],
     ...(mounts.some((mount) => mount.files !== undefined) ? { files } : {}),
     createdBy: historyOf(process, state),
-    execute: (engine) => execute(process, { network, mounts }, state, site, engine),
+    execute: (engine) => execute(process, { ...powers, mounts }, state, site, engine),
   };
 }
 
@@ -76,10 +79,6 @@ function processOf(instruction: RunInstruction, state: StageState): RunProcess {
   }
   const text = withBodies(command.text, heredocs);
   return { argv: [...shell, `${text}\n`], told: [...shell, text].join(" ") };
-}
-
-function networkOf(flags: readonly Flag[]): "host" | "none" {
-  return flags.find((flag) => flag.name === "network")?.value === "none" ? "none" : "host";
 }
 
 function envComponents(state: StageState): readonly KeyComponent[] {
@@ -111,17 +110,20 @@ function historyOf(process: RunProcess, state: StageState): string {
 
 async function execute(
   process: RunProcess,
-  flags: { readonly network: "host" | "none"; readonly mounts: readonly PreparedMount[] },
+  flags: RunPowers & { readonly mounts: readonly PreparedMount[] },
   state: StageState,
   site: StepSite,
   engine: BuildEngine,
 ): ReturnType<PreparedStep["execute"]> {
+  // It takes some milliseconds the first time, in which there is other work.
+  const network = engine.network(flags.network);
+  network.catch(() => undefined);
   const snapshotter = await engine.snapshotter();
   await using volumes = await engine.volumes();
   await using opened = await openMounts(flags.mounts, engine);
   await using rootfs = await snapshotter.prepare(state.config.rootfs.diff_ids, engine.signal);
   const shown = { mounts: [...volumes.mounts, ...opened.mounts], env: opened.env };
-  const plan = await planOf({ process, network: flags.network, rootfs, opened: shown }, state, site, engine);
+  const plan = await planOf({ process, powers: flags, network, rootfs, opened: shown }, state, site, engine);
   const end = await runToItsEnd(plan, site, engine);
   if (!hasSucceeded(end)) {
     const createdBy = historyOf(process, state);
@@ -134,7 +136,8 @@ async function execute(
 async function planOf(
   run: {
     readonly process: RunProcess;
-    readonly network: "host" | "none";
+    readonly powers: RunPowers;
+    readonly network: Promise<StepNetwork>;
     readonly rootfs: SandboxRootfs;
     readonly opened: Pick<OpenMount, "mounts" | "env">;
   },
@@ -142,10 +145,13 @@ async function planOf(
   site: StepSite,
   engine: BuildEngine,
 ): Promise<SandboxPlan> {
-  const { process, network, rootfs, opened } = run;
+  const { process, powers, rootfs, opened } = run;
   const { config, rootfs: stack } = state.config;
+  const { network: names, ...settings } = engine.runSettings;
   const user = await userOf(engine, stack.diff_ids, config.User);
-  const files = networkFiles(engine, process.script === undefined ? {} : { script: process.script });
+  const network = await run.network;
+  const script = process.script === undefined ? {} : { script: process.script };
+  const files = networkFiles(engine, names, network, script);
   const mounts: SandboxMount[] = [...files.mounts];
   if (files.scriptPath !== undefined)
     mounts.push({ type: "bind", source: files.scriptPath, target: SCRIPT_PATH, readOnly: true });
@@ -166,9 +172,10 @@ async function planOf(
     gid: user.gid,
     groups: user.groups,
     hostname: files.hostname,
-    network,
+    ...network.plan,
     mounts,
-    ...engine.runSettings,
+    ...settings,
+    ...(powers.isInsecure ? { security: await insecureSecurity() } : {}),
     stdin: "null",
     stdio: "pipe",
   };

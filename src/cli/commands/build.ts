@@ -13,6 +13,7 @@ import { failureFlags, failureOptions } from "./failure-flags.js";
 import { keyValues } from "./key-values.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
 import { mountFlags, mountOptions } from "./mount-flags.js";
+import { allowOption, entitlementFlags, networkFlags, networkOptions } from "./network-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 import { writeResult } from "./result-file.js";
 
@@ -79,6 +80,8 @@ const flags = {
     choices: PROGRESS_MODES,
     help: "auto, plain (with times), tty or json",
   },
+  ...networkFlags,
+  ...entitlementFlags,
   ...limitFlags,
   ...mountFlags,
   ...driverFlags,
@@ -99,12 +102,12 @@ export const build = command({
   flags,
   operands: { min: 0, max: 1 },
   unsupported:
-    "add-host all-platforms allow annotation arch attest build-arg-file builder cache-from cache-to cache-ttl " +
+    "all-platforms annotation arch attest build-arg-file builder cache-from cache-to cache-ttl " +
     "call cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
-    "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust dns dns-option " +
-    "dns-search env from group-add hooks-dir hostname http-proxy identity-label inherit-labels ipc " +
-    "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount network no-cache-filter no-hostname " +
-    "no-hosts omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
+    "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust " +
+    "env from group-add hooks-dir http-proxy identity-label inherit-labels ipc " +
+    "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount no-cache-filter " +
+    "omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
     "runtime-flag save-stages sbom sign-by skip-unused-stages " +
     "source-policy-file squash squash-all stage-labels stdin unsetenv unsetlabel " +
     "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant",
@@ -150,6 +153,8 @@ function buildOptions(given: Given, operands: readonly string[], world: World): 
   const { "build-arg": buildArgs, jobs } = given;
   return {
     ...transferOptions(given),
+    ...networkOptions(given),
+    ...allowOption(given),
     ...isolationOptions(given, world),
     ...mountOptions(given, world),
     ...driverOptions(given, world),

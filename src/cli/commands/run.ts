@@ -9,6 +9,7 @@ import { driverFlags, driverOptions } from "./isolation-flags.js";
 import { keyValues } from "./key-values.js";
 import { volumeOf } from "./mount-flags.js";
 import { isolationOptions, limitFlags } from "./limit-flags.js";
+import { networkFlags, networkOptions } from "./network-flags.js";
 import { transferFlags, transferOptions } from "./registry-flags.js";
 
 /** As a shell reports a process that died of SIGPIPE. */
@@ -33,8 +34,8 @@ const flags = {
   workdir: { kind: "string", short: "w", value: "DIR", help: "working directory" },
   user: { kind: "string", short: "u", value: "USER[:GROUP]", help: "user to run as" },
   entrypoint: { kind: "string", value: "COMMAND|JSON", help: "replace the image's entrypoint" },
-  network: { kind: "string", value: "MODE", choices: ["host", "none"], help: "host (default) or none" },
   hostname: { kind: "string", short: "h", value: "NAME", help: "host name" },
+  ...networkFlags,
   ...limitFlags,
   ...driverFlags,
   ...transferFlags,
@@ -47,13 +48,13 @@ export const run = command({
   optionsFirst: true,
   notes: ["Options come before the image; everything after it belongs to the command."],
   unsupported:
-    "add-host annotation arch attach,a blkio-weight blkio-weight-device cgroup-conf cgroup-parent cgroupns " +
+    "annotation arch attach,a blkio-weight blkio-weight-device cgroup-conf cgroup-parent cgroupns " +
     "cgroups chrootdirs cidfile conmon-pidfile cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpus cpuset-cpus " +
     "cpuset-mems decryption-key detach,d detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps " +
-    "device-write-iops disable-content-trust dns dns-option dns-search env-file env-host env-merge expose gidmap gpus group-add " +
+    "device-write-iops disable-content-trust env-file env-host env-merge expose gidmap gpus group-add " +
     "group-entry health-cmd health-interval health-on-failure health-retries health-start-period health-timeout hostuser " +
     "http-proxy image-volume init init-path ip ip6 ipc label,l label-file log-driver log-opt mac-address memory,m " +
-    "memory-reservation memory-swap memory-swappiness mount name network-alias no-healthcheck no-hosts oom-kill-disable " +
+    "memory-reservation memory-swap memory-swappiness mount name network-alias no-healthcheck oom-kill-disable " +
     "oom-score-adj os passwd passwd-entry personality pid pidfile pids-limit platform pod pod-id-file preserve-fds privileged " +
     "publish,p publish-all,P pull quiet,q rdt-class read-only read-only-tmpfs replace requires restart rmi rootfs " +
     "sdnotify seccomp-policy secret sig-proxy stop-signal stop-timeout subgidname subuidname sysctl " +
@@ -90,9 +91,10 @@ function runOptions(given: Given, argv: readonly string[], world: World): RunIma
   }
   if (given.tty && !world.stdin.isTerminal)
     throw usage("cooper run: --tty needs a terminal, and stdin is not one");
-  const { entrypoint, env, volume, workdir, user, hostname, network } = given;
+  const { entrypoint, env, volume, workdir, user } = given;
   return {
     ...transferOptions(given),
+    ...networkOptions(given),
     ...isolationOptions(given, world),
     ...driverOptions(given, world),
     ...(argv.length === 0 ? {} : { command: argv }),
@@ -101,8 +103,6 @@ function runOptions(given: Given, argv: readonly string[], world: World): RunIma
     ...(volume.length === 0 ? {} : { volumes: volume.map((text) => volumeOf(text, world)) }),
     ...(workdir === undefined ? {} : { workdir }),
     ...(user === undefined ? {} : { user }),
-    ...(hostname === undefined ? {} : { hostname }),
-    ...(network === "host" || network === "none" ? { network } : {}),
     interactive: given.interactive ?? false,
     tty: given.tty ?? false,
   };
