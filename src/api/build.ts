@@ -233,7 +233,7 @@ function engineOf(
   };
   return {
     store: leases.store,
-    snapshotter: async () => withTimes(await workshop.snapshotter(), times),
+    snapshotter: async () => withTimes(await isolation.snapshotter(), times),
     cache: workshop.cache,
     context,
     namedContext: contexts.open,

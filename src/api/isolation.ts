@@ -3,13 +3,17 @@ import type { IsolationOptions } from "../cooper.js";
 import { CooperError, hasCode } from "../errors.js";
 import type { EventListener } from "../events.js";
 import type { DriverChoice, DriverRequest, Sandbox } from "../runtime/index.js";
+import type { Snapshotter } from "../snapshot/index.js";
 import type { Workshop } from "./workshop.js";
 
 /** The driver of one build or container, chosen when first asked for. */
 export interface Isolation {
-  /** Says once what was chosen, when that is not the most that cooper offers. Throws `sandbox` where none works. */
+  /** Throws `sandbox` where none works. */
   readonly driver: () => Promise<DriverChoice>;
+  /** Says once what was chosen, when that is not the most that cooper offers. */
   readonly sandbox: () => Promise<Sandbox>;
+  /** Its root file systems are of the kind that the driver wants, which is chosen when the first one is prepared. */
+  readonly snapshotter: () => Promise<Snapshotter>;
 }
 
 /** Thrown when a driver that used to work does not any more and another one does; never leaves api/. */
@@ -22,21 +26,30 @@ export function openIsolation(
 ): Isolation {
   const request = requestOf(options);
   let chosen: Promise<DriverChoice> | undefined;
-  const choose = async (): Promise<DriverChoice> => {
-    const choice = await workshop.driver(request);
+  let announced: Promise<void> | undefined;
+  const driver = (): Promise<DriverChoice> => (chosen ??= workshop.driver(request));
+  const announce = async (): Promise<void> => {
     const { describeChoice } = await import("../runtime/index.js");
-    const message = describeChoice(choice);
+    const message = describeChoice(await driver());
     if (message !== undefined) emit?.({ type: "notice", message });
-    return choice;
   };
-  const driver = (): Promise<DriverChoice> => (chosen ??= choose());
   return {
     driver,
     sandbox: async () => {
       const choice = await driver();
+      await (announced ??= announce());
       const sandbox = await workshop.sandbox(choice);
       return choice.isRemembered ? doubting(sandbox, () => hasChanged(workshop, request, choice)) : sandbox;
     },
+    snapshotter: async () => ({
+      ...(await workshop.snapshotter()),
+      prepare: async (diffIds, signal) => {
+        const { traitsOf } = await import("../runtime/index.js");
+        const { rootfs } = traitsOf((await driver()).driver);
+        return (await workshop.snapshotter(rootfs)).prepare(diffIds, signal);
+      },
+      commit: async (rootfs, retime) => (await workshop.snapshotter(rootfs.kind)).commit(rootfs, retime),
+    }),
   };
 }
 

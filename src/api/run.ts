@@ -28,7 +28,8 @@ export async function runImage(
   await using _lease = workshop.store.lease(image.config.rootfs.diff_ids);
   const { config } = image.config;
   const argv = commandOf(config, options);
-  await using rootfs = await (await workshop.snapshotter()).prepare(image.config.rootfs.diff_ids, signal);
+  const isolation = openIsolation(workshop, options, options.onEvent);
+  await using rootfs = await (await isolation.snapshotter()).prepare(image.config.rootfs.diff_ids, signal);
   using view = await (await workshop.snapshotter()).view(image.config.rootfs.diff_ids);
   const user = resolveUser(
     view,

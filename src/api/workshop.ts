@@ -9,7 +9,7 @@ import { CooperError } from "../errors.js";
 import type { StagedDirectory } from "../fs/index.js";
 import type { Registry } from "../registry/index.js";
 import type { DriverChoice, DriverRequest, Rights, Sandbox, Verdicts } from "../runtime/index.js";
-import type { Snapshotter } from "../snapshot/index.js";
+import type { Snapshotter, SnapshotterOptions } from "../snapshot/index.js";
 import type { Store } from "../store/index.js";
 import { openStore } from "../store/index.js";
 
@@ -22,7 +22,7 @@ export interface Workshop extends AsyncDisposable {
   grant(): void;
   readonly store: Store;
   /** Loaded when first asked: a cached build never does. */
-  readonly snapshotter: () => Promise<Snapshotter>;
+  readonly snapshotter: (rootfs?: SnapshotterOptions["rootfs"]) => Promise<Snapshotter>;
   readonly cache: LayerCache;
   /** Which driver a request gets here; tried when it is not known yet. Throws `sandbox` when none works. */
   readonly driver: (request: DriverRequest) => Promise<DriverChoice>;
@@ -137,7 +137,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   const userNamespace = inUserNamespace() || !privileged;
   const store = openStore(root, { userNamespace });
   let cache: LayerCache | undefined;
-  let snapshotter: Promise<Snapshotter> | undefined;
+  const snapshotters = new Map<string, Promise<Snapshotter>>();
   const sandboxes = new Map<string, Promise<Sandbox>>();
   let rights: Promise<Rights> | undefined;
   let verdicts: Promise<Verdicts> | undefined;
@@ -145,7 +145,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   let fetcher: Promise<Fetcher> | undefined;
   let scratch: StagedDirectory | undefined;
   const scratchDir = (): string => (scratch ??= store.layers.stage()).path;
-  const loadSnapshotter = async (): Promise<Snapshotter> => {
+  const loadSnapshotter = async (rootfs: SnapshotterOptions["rootfs"]): Promise<Snapshotter> => {
     const [snapshot, runtime] = await Promise.all([
       import("../snapshot/index.js"),
       import("../runtime/index.js"),
@@ -154,7 +154,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
       home: store.layers,
       syscalls: runtime.treeSyscalls,
       userNamespace,
-      rootfs: "overlay",
+      rootfs,
     });
   };
   const sandboxOptions = () => ({
@@ -196,7 +196,12 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   const close = async (): Promise<void> => {
     await using _store = store;
     await using _scratch = scratch;
-    const opened = await Promise.allSettled([...sandboxes.values(), registry, fetcher, snapshotter]);
+    const opened = await Promise.allSettled([
+      ...sandboxes.values(),
+      registry,
+      fetcher,
+      ...snapshotters.values(),
+    ]);
     for (const one of opened) if (one.status === "fulfilled") await one.value?.[Symbol.asyncDispose]();
   };
   const workshop: Workshop = {
@@ -208,7 +213,11 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
       privileged = true;
     },
     store,
-    snapshotter: () => (snapshotter ??= loadSnapshotter()),
+    snapshotter: (rootfs = "overlay") => {
+      const found = snapshotters.get(rootfs) ?? loadSnapshotter(rootfs);
+      snapshotters.set(rootfs, found);
+      return found;
+    },
     get cache() {
       return (cache ??= openLayerCache(join(root, "cache")));
     },

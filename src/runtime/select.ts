@@ -1,4 +1,6 @@
 import { CooperError } from "../errors.js";
+import { openChrootSandbox } from "./chroot-sandbox.js";
+import { traitsOf } from "./drivers.js";
 import type { DriverName } from "./drivers.js";
 import { probe } from "./probe.js";
 import type { ProbedDriver } from "./probe.js";
@@ -36,17 +38,19 @@ export function openDriver(
 }
 
 function driverOf(driver: DriverName, _runtime: string | undefined): ProbedDriver {
+  const { rootfs } = traitsOf(driver);
   switch (driver) {
     case "native":
-      return { open: openSandbox, rootfs: "overlay" };
+      return { open: openSandbox, rootfs };
     case "oci":
+      return { open: notYet, rootfs };
     case "chroot":
-      return { open: () => notYet(driver), rootfs: "overlay" };
+      return { open: openChrootSandbox, rootfs };
   }
 }
 
-function notYet(driver: DriverName): never {
-  throw new CooperError("unsupported", `isolation by ${driver} is not there yet`);
+function notYet(): never {
+  throw new CooperError("unsupported", "isolation by oci is not there yet");
 }
 
 /**
@@ -79,11 +83,14 @@ export async function selectDriver(
   throw new CooperError("sandbox", message, hint === undefined ? {} : { hint });
 }
 
-/** What the user reads when it is not the first rung: once, before the first process. Undefined when there is nothing to say. */
+/** What the user reads once, before the first process, when that is not kept apart as well as can be. Undefined when it is. */
 export function describeChoice({ driver, runtime, skipped }: DriverChoice): string | undefined {
-  if (skipped.length === 0) return undefined;
+  const { shares } = traitsOf(driver);
+  if (skipped.length === 0 && shares === undefined) return undefined;
   const name = runtime === undefined ? driver : `${driver} (${runtime})`;
-  return `isolation: ${name}, since ${skipped.map((each) => `${each.driver} does not work: ${each.reason}`).join("; ")}`;
+  const reasons = skipped.map((each) => `${each.driver} does not work: ${each.reason}`);
+  const why = reasons.length === 0 ? "" : `, since ${reasons.join("; ")}`;
+  return `isolation: ${name}${why}${shares === undefined ? "" : `; ${shares}`}`;
 }
 
 /** Tries a driver now, whatever is remembered. */

@@ -36,6 +36,25 @@ describeWith(["root", "mounts", "busybox", "unshare"], "root that is not all-pow
     expect(again.stdout).toBe(built.stdout);
   });
 
+  test("where it may make no user namespace either it builds by chroot, and says why", async () => {
+    const notRoot = "-sys_admin,-setfcap";
+    const built = await build("chrooted", notRoot, join(dir, "shell"));
+    expect(built).toMatchObject({ code: 0 });
+    const [line, ...more] = built.stderr.split("\n").filter((each) => each.startsWith("isolation: "));
+    expect(line).toMatch(
+      /^isolation: chroot, since native does not work: .*Operation not permitted.*; oci does not work: .*share/,
+    );
+    expect(more).toEqual([]);
+    const again = await build("chrooted", notRoot, join(dir, "shell"));
+    expect(again.stdout).toBe(built.stdout);
+    expect(again.stderr).not.toContain("isolation");
+    const insists = await build("chrooted", notRoot, "--no-cache", "--isolation=native", join(dir, "shell"));
+    expect(insists.code).toBe(125);
+    expect(insists.stderr).toMatch(
+      /\nError: isolation "native" does not work here: .*Operation not permitted/,
+    );
+  });
+
   test("without any capability it copies, and is told every rung that it cannot run by", async () => {
     const copies = makeContext(dir, "copies", COPIES);
     expect(await build("weakest", "-all", "-q", copies)).toMatchObject({ code: 0 });
