@@ -1,6 +1,6 @@
 import { CooperError, withPlace } from "../errors.js";
 import type { Flag, RunInstruction } from "../parser/index.js";
-import { checkRunMount, mountFrom } from "../parser/index.js";
+import { checkRunMount, mountFrom, mountWish } from "../parser/index.js";
 import { isSystemPlace } from "../runtime/index.js";
 import type { SourceText } from "../source.js";
 import { expandAt } from "./expand.js";
@@ -45,6 +45,11 @@ function checkMount(flag: Flag, at: Expansion, known: KnownVariables): void {
   try {
     const mount = checkRunMount(flag.value ?? "", expand);
     if (mount?.target?.startsWith("/") === true) checkTarget(mount.target);
+    const wish = mountWish(flag.value ?? "");
+    if (wish)
+      throw new CooperError("unsupported", `RUN --mount: ${wish.key} is not supported`, {
+        hint: wish.instead,
+      });
   } catch (error) {
     throw withPlace(error, at.source, flag.span);
   }

@@ -95,6 +95,20 @@ export function mountFrom(value: string): string | undefined {
   return readMountFields(value, (text) => (text.includes("$") ? undefined : text)).raw("from");
 }
 
+/** Keys of buildah's that ask for something which no field of a `RunMount` says, and what to write instead. */
+const OTHER_WISHES: Readonly<Record<string, string>> = {
+  u: "give the mount uid= and gid=, or chown what it shows in the RUN",
+  tmpcopyup: "copy the files in the RUN",
+  "no-dereference": "name the directory that holds the link",
+};
+
+/** The first of those that a `--mount` has, when it is known to be on. */
+export function mountWish(value: string): { readonly key: string; readonly instead: string } | undefined {
+  const fields = readMountFields(value, (text) => (text.includes("$") ? undefined : text));
+  const found = Object.entries(OTHER_WISHES).find(([key]) => fields.boolean(key) === true);
+  return found && { key: found[0] === "u" ? "U" : found[0], instead: found[1] };
+}
+
 function toMount(fields: MountFields): RunMount | undefined {
   const { type } = fields;
   checkPropagation(fields);

@@ -13,6 +13,18 @@ test.each([
     "the root, /proc, /sys and /dev are the sandbox's own",
   ],
   [
+    "--mount=type=cache,target=/x,U",
+    "unsupported",
+    "RUN --mount: U is not supported",
+    "give the mount uid= and gid=, or chown what it shows in the RUN",
+  ],
+  [
+    "--mount=type=tmpfs,target=/x,tmpcopyup=true",
+    "unsupported",
+    "RUN --mount: tmpcopyup is not supported",
+    "copy the files in the RUN",
+  ],
+  [
     "--mount=type=bind,target=/x,bind-propagation=shared",
     "syntax",
     '--mount has bind-propagation="shared"',
