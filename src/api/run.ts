@@ -28,7 +28,6 @@ export async function runImage(
   await using _lease = workshop.store.lease(image.config.rootfs.diff_ids);
   const { config } = image.config;
   const argv = commandOf(config, options);
-  const isolation = openIsolation(workshop, options, options.onEvent);
   await using rootfs = await (await isolation.snapshotter()).prepare(image.config.rootfs.diff_ids, signal);
   using view = await (await workshop.snapshotter()).view(image.config.rootfs.diff_ids);
   const user = resolveUser(
