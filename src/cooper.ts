@@ -68,6 +68,14 @@ export interface IsolationOptions {
   readonly noNewPrivileges?: boolean;
   /** Limits of setrlimit(2); "host": all of cooper's own. */
   readonly ulimits?: readonly (ProcessLimit | "host")[];
+  /** Bytes of memory for the processes of one step; 0: no limit, as by default. */
+  readonly memoryBytes?: number;
+  /** Bytes of memory and swap together; -1: no limit. Default: twice the memory. */
+  readonly memorySwapBytes?: number;
+  /** Processors, such as 1.5; 0: no limit, as by default. */
+  readonly cpus?: number;
+  /** Processes and threads of one step; 0 or -1: no limit. Default 4096. */
+  readonly pidsLimit?: number;
   /** Bytes of /dev/shm; 0: no limit. Default 64 MiB. */
   readonly shmBytes?: number;
 }

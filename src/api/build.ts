@@ -31,6 +31,7 @@ import {
   parseReference,
   platformMatches,
 } from "../image/index.js";
+import type { SandboxNotice } from "../runtime/index.js";
 import type { SourceText } from "../source.js";
 import type { StoredImage } from "../store/index.js";
 import { warnOfFindings } from "./build-warnings.js";
@@ -265,9 +266,18 @@ function engineOf(
     environment: process.env,
     now: Date.now,
     times,
+    notice: onceEach(({ code, message }) => options.onEvent?.({ type: "warning", code, message })),
     // Returned, because an engine's listener may ask its caller to wait.
     emit: (event: CooperEvent) => options.onEvent?.(event),
     signal,
     limit: limiter(options.jobs, plan.stages.length),
+  };
+}
+
+function onceEach(tell: (notice: SandboxNotice) => void): (notice: SandboxNotice) => void {
+  const told = new Set<string>();
+  return (notice) => {
+    if (!told.has(notice.code)) tell(notice);
+    told.add(notice.code);
   };
 }

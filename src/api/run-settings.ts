@@ -45,12 +45,38 @@ function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecu
   return security;
 }
 
-function limitsOf({ ulimits = [], shmBytes }: IsolationOptions): SandboxLimits {
+function limitsOf(options: IsolationOptions): SandboxLimits {
+  const { ulimits = [], shmBytes, cpus, pidsLimit } = options;
+  if (cpus !== undefined && cpus !== 0 && !(cpus >= LEAST_CPUS && Number.isFinite(cpus)))
+    throw new CooperError("usage", `the number of processors cannot be ${cpus}`);
+  const pids = wholeNumber("the limit of processes", pidsLimit, -1);
   return {
     ...DEFAULT_LIMITS,
+    ...memoryOf(options),
+    ...(cpus === undefined || cpus === 0 ? {} : { cpus }),
+    ...(pids === undefined ? {} : { pids: { limit: Math.max(pids, 0), asked: true } }),
     ulimits: checkedUlimits(ulimits),
     shmBytes: wholeNumber("the size of /dev/shm", shmBytes, 0) ?? DEFAULT_LIMITS.shmBytes,
   };
+}
+
+/** The kernel's shortest quota is a millisecond in a hundred. */
+const LEAST_CPUS = 0.01;
+
+function memoryOf(options: IsolationOptions): Pick<SandboxLimits, "memoryBytes" | "memorySwapBytes"> {
+  const memory = wholeNumber("the memory limit", options.memoryBytes, 0) ?? 0;
+  const swap = wholeNumber("the limit of memory and swap", options.memorySwapBytes, -1);
+  if (memory === 0 && swap !== undefined && swap !== 0)
+    throw new CooperError("usage", "a limit of memory and swap needs a memory limit beside it");
+  if (memory === 0) return {};
+  if (swap === undefined || swap === 0) return { memoryBytes: memory };
+  if (swap !== -1 && swap < memory) {
+    throw new CooperError(
+      "usage",
+      `the limit of memory and swap together (${swap} bytes) is below that of the memory (${memory} bytes)`,
+    );
+  }
+  return { memoryBytes: memory, memorySwapBytes: swap };
 }
 
 function wholeNumber(what: string, value: number | undefined, least: number): number | undefined {

@@ -6,7 +6,8 @@ import type { RunImageOptions, TransferOptions } from "../cooper.js";
 import { CooperError } from "../errors.js";
 import type { ProcessConfig } from "../image/index.js";
 import { openIsolation } from "./isolation.js";
-import type { ExitStatus, SandboxPlan } from "../runtime/index.js";
+import { memoryText } from "../runtime/index.js";
+import type { ExitStatus, SandboxNotice, SandboxPlan } from "../runtime/index.js";
 import { findImage } from "./pull.js";
 import { runSettings } from "./run-settings.js";
 import { stepNetworks } from "./step-network.js";
@@ -54,10 +55,16 @@ export async function runImage(
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
   };
   const sandbox = await isolation.sandbox();
+  const warn = ({ code, message }: SandboxNotice): void =>
+    options.onEvent?.({ type: "warning", code, message });
   const status = await sandbox.run(plan, {
     signal,
+    onNotice: warn,
     ...(options.onOutput ? { onOutput: options.onOutput } : {}),
   });
+  const { memoryBytes } = plan.limits;
+  if (status.outOfMemory === true && memoryBytes !== undefined)
+    warn({ code: "memory-limit", message: `the memory limit of ${memoryText(memoryBytes)} was reached` });
   return exitCodeOf(status);
 }
 

@@ -3,7 +3,7 @@ import type { LayerCache } from "../cache/index.js";
 import type { EventListener } from "../events.js";
 import type { Fetcher } from "../fetch/index.js";
 import type { Platform } from "../image/index.js";
-import type { NetworkMode, Sandbox, SandboxMount } from "../runtime/index.js";
+import type { NetworkMode, Sandbox, SandboxMount, SandboxNotice } from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
 import type { RunSettings, StepNetwork } from "./run-settings.js";
@@ -65,6 +65,8 @@ export interface BuildEngine {
   readonly now: () => number;
   readonly times: ImageTimes;
   readonly emit: EventListener;
+  /** Tells what a process does without here, once in a build. */
+  readonly notice: (notice: SandboxNotice) => void;
   readonly signal: AbortSignal;
   /** Runs a step's work when fewer than `--jobs` others do. */
   readonly limit: <T>(work: () => Promise<T>) => Promise<T>;

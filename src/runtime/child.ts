@@ -1,4 +1,4 @@
-import { openSync, readSync, readlinkSync, writeSync } from "node:fs";
+import { openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
 import { execute, furnish, openStdin, resetSignals, takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
@@ -173,6 +173,7 @@ function becomeCommand(
 ): never {
   try {
     syscall("setsid", undefined);
+    doing("enter the cgroup", () => enterCgroup(plan.cgroups));
     if (plan.network === "private")
       doing("enter the private network", () => joinNetwork(plan.networkNamespace));
     const traces = enterRootfs(plan, streams.terminal?.devpts);
@@ -190,6 +191,12 @@ function becomeCommand(
     writeSync(report, JSON.stringify({ refusal: refusalOf(error) }));
   }
   exit(1);
+}
+
+/** Its cgroup namespace comes after, so that the cgroup is the root of what it sees. */
+function enterCgroup(files: readonly string[]): void {
+  for (const file of files) writeFileSync(file, "0");
+  syscall("unshare", undefined, 0x02000000 /* CLONE_NEWCGROUP */);
 }
 
 function stdioOf(plan: HelperPlan, streams: Streams): { stdin: number; stdout: number; stderr: number } {

@@ -4,8 +4,8 @@ import type { NetworkMode } from "./types.js";
 
 const SIGCHLD = 17;
 const CLONE_PIDFD = 0x1000;
-/** NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWPID. */
-const NEW_NAMESPACES = 0x00020000 + 0x02000000 + 0x04000000 + 0x08000000 + 0x20000000;
+/** NEWNS, NEWUTS, NEWIPC, NEWPID; that of cgroups comes when the process is in its own. */
+const NEW_NAMESPACES = 0x00020000 + 0x04000000 + 0x08000000 + 0x20000000;
 const CLONE_NEWNET = 0x40000000;
 /** All of a process's address space but its first and last pages. */
 const [LOWEST, HIGHEST] = [0x10000, 2 ** (process.arch === "arm64" ? 48 : 47) - 0x10000];

@@ -45,6 +45,8 @@ export interface HelperPlan {
     | { readonly kind: "default" | "none" }
     | { readonly kind: "given"; readonly program: string; readonly flags: number };
   readonly ulimits: readonly (Ulimit & { readonly resource: number })[];
+  /** Files of cgroups that the process writes "0" to. */
+  readonly cgroups: readonly string[];
   /** Bytes of /dev/shm. */
   readonly shmBytes: number;
   /** True inside a user namespace, where uid 0 is a mapped one. */

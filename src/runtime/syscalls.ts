@@ -63,6 +63,7 @@ const NUMBERS = {
   socket: [41, 198],
   umount2: [166, 39],
   unlinkat: [263, 35],
+  unshare: [272, 97],
   utimensat: [280, 88],
   wait4: [61, 260],
 } as const satisfies Readonly<Record<string, readonly [x64: number, arm64: number]>>;

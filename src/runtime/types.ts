@@ -106,9 +106,11 @@ export interface Ulimit {
 export interface SandboxLimits {
   /** Bytes of memory; undefined: no limit. */
   readonly memoryBytes?: number;
+  /** Bytes of memory and swap together, -1: no limit; undefined: twice the memory. Only beside `memoryBytes`. */
+  readonly memorySwapBytes?: number;
   /** Processors, as a decimal number; undefined: no limit. */
   readonly cpus?: number;
-  /** Processes and threads. */
+  /** Processes and threads; 0: no limit. */
   readonly pids: { readonly limit: number; readonly asked: boolean };
   readonly ulimits: readonly Ulimit[];
   /** Bytes of /dev/shm; 0: no limit. */
@@ -161,8 +163,16 @@ export type ExitStatus = (
 
 export interface RunOptions {
   readonly signal: AbortSignal;
+  /** Called before the process starts, and again for the next one. */
+  readonly onNotice?: (notice: SandboxNotice) => void;
   /** Called in order as output comes; the chunk is the callee's. Backpressure: output is paused while a returned promise is pending. */
   readonly onOutput?: (stream: "stdout" | "stderr", chunk: Uint8Array) => void | Promise<void>;
+}
+
+/** Something that a process does without here. */
+export interface SandboxNotice {
+  readonly code: string;
+  readonly message: string;
 }
 
 export interface Sandbox extends AsyncDisposable {

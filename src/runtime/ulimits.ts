@@ -72,3 +72,10 @@ function exceeds(value: number, limit: number): boolean {
 function told(value: number): string {
   return value === UNLIMITED ? "unlimited" : String(value);
 }
+
+/** A limit of this process, soft and hard no more than `value`. */
+export function lowered(name: string, value: number): Ulimit {
+  const hard = ownUlimits()[resourceNumber(name)]?.hard ?? UNLIMITED;
+  const lower = exceeds(value, hard) ? hard : value;
+  return { name, soft: lower, hard: lower };
+}

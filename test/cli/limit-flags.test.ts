@@ -35,7 +35,10 @@ const profile = join(dir, "profile.json");
 writeFileSync(profile, "{}");
 afterAll(() => rmSync(dir, { recursive: true }));
 
-const NAMES = "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes".split(" ");
+const NAMES =
+  "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes memoryBytes memorySwapBytes cpus pidsLimit".split(
+    " ",
+  );
 
 function only(options: BuildOptions): Partial<BuildOptions> {
   return Object.fromEntries(Object.entries(options).filter(([name]) => NAMES.includes(name)));
@@ -57,6 +60,10 @@ describe("what processes may do and use", () => {
       ["--ulimit", "host", "--ulimit=cpu=1:unlimited"],
       { ulimits: ["host", { name: "cpu", soft: 1, hard: -1 }] },
     ],
+    [["-m", "128m", "--memory-swap=-1"], { memoryBytes: 128 << 20, memorySwapBytes: -1 }],
+    [["--memory=1g", "--memory-swap", "2g"], { memoryBytes: 2 ** 30, memorySwapBytes: 2 ** 31 }],
+    [["--cpus", "1.5", "--pids-limit", "-1"], { cpus: 1.5, pidsLimit: -1 }],
+    [["--pids-limit=100"], { pidsLimit: 100 }],
     [["--shm-size", "64m"], { shmBytes: 64 << 20 }],
     [["--shm-size=1.5g"], { shmBytes: 1.5 * 2 ** 30 }],
     [["--shm-size=512KiB"], { shmBytes: 512 << 10 }],
@@ -76,6 +83,9 @@ describe("what processes may do and use", () => {
     [["--ulimit", "nofile"], '--ulimit: "nofile" is not NAME=SOFT[:HARD]'],
     [["--ulimit", "nofile=1:2:3"], '--ulimit: "nofile=1:2:3" is not NAME=SOFT[:HARD]'],
     [["--ulimit", "nofile=-5"], '--ulimit: "nofile=-5" is not NAME=SOFT[:HARD]'],
+    [["--cpus", "two"], '--cpus: "two" is not a number'],
+    [["--pids-limit", "-2"], '--pids-limit: "-2" is not a whole number'],
+    [["--memory", "1x"], '--memory: "1x" is not a size'],
     [["--shm-size", "many"], '--shm-size: "many" is not a size'],
     [["--shm-size=-1"], '--shm-size: "-1" is not a size'],
     [["--shm-size="], '--shm-size: "" is not a size'],

@@ -1,6 +1,7 @@
 import { mkdtempSync } from "node:fs";
 import { CooperError, hasCode, ioError } from "../../errors.js";
 import type { ExitStatus, SandboxPlan } from "../../runtime/index.js";
+import { memoryText } from "../../runtime/index.js";
 import type { PreparedRootfs } from "../../snapshot/index.js";
 import type { BuildEngine } from "../engine.js";
 import type { StageState } from "../state.js";
@@ -22,6 +23,7 @@ export async function runToItsEnd(plan: SandboxPlan, site: StepSite, engine: Bui
   try {
     return await sandbox.run(plan, {
       signal: timer === undefined ? engine.signal : AbortSignal.any([engine.signal, clock.signal]),
+      onNotice: engine.notice,
       onOutput: (stream, chunk) => engine.emit({ type: "output", step: site.position, stream, chunk }),
     });
   } catch (error) {
@@ -53,7 +55,7 @@ export interface FailedRun {
 export async function failStep(failed: FailedRun, engine: BuildEngine): Promise<never> {
   const { end, site } = failed;
   const { next, runTimeoutMs } = engine.onFailure;
-  const error = failureOf(end, site, runTimeoutMs);
+  const error = failureOf(failed, runTimeoutMs);
   const { exitCode } = error;
   engine.emit({ type: "step-failed", step: site.position, reason: reasonOf(end), exitCode, next });
   const signal = next === "stop" ? undefined : await engine.failing(error);
@@ -77,16 +79,21 @@ function reasonOf(end: RunEnd): string {
   return end.kind === "killed" ? `killed by ${end.signal}` : "timeout";
 }
 
-function failureOf(end: RunEnd, site: StepSite, timeoutMs: number): CooperError {
+function failureOf({ end, plan, site }: FailedRun, timeoutMs: number): CooperError {
   const what =
     end.kind === "late"
       ? `the command ran longer than --run-timeout ${duration(timeoutMs)} and was stopped`
-      : `while running runtime: ${reasonOf(end)}`;
+      : `while running runtime: ${reasonOf(end)}${memoryReason(end, plan)}`;
   return new CooperError("run-failed", `building at STEP "${site.text}": ${what}`, {
     source: site.source,
     span: site.span,
     exitCode: end.kind === "exited" ? end.code : end.kind === "late" ? TIMED_OUT : 125,
   });
+}
+
+function memoryReason(end: RunEnd, { limits: { memoryBytes } }: SandboxPlan): string {
+  const isFull = end.kind !== "late" && end.outOfMemory === true && memoryBytes !== undefined;
+  return isFull ? `; the memory limit of ${memoryText(memoryBytes)} was reached` : "";
 }
 
 /** `1h30m`, `10s`, `0.5s`: as the flag takes it. */

@@ -106,7 +106,7 @@ export const build = command({
     "call cgroup-parent cgroupns check compat-volumes compress cpp-flag cpu-period cpu-quota cpu-shares,c " +
     "cpuset-cpus cpuset-mems cw decryption-key device digestfile disable-compression,D disable-content-trust " +
     "env from group-add hooks-dir http-proxy identity-label inherit-labels ipc " +
-    "layer-label load logfile logsplit manifest memory,m memory-swap metadata-file mount no-cache-filter " +
+    "layer-label load logfile logsplit manifest metadata-file mount no-cache-filter " +
     "omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
     "runtime-flag save-stages sbom sign-by skip-unused-stages " +
     "source-policy-file squash squash-all stage-labels stdin unsetenv unsetlabel " +

@@ -20,6 +20,23 @@ export const limitFlags = {
     value: "NAME=SOFT[:HARD]",
     help: "a resource limit, such as nofile=1024:4096; host: all of cooper's own",
   },
+  memory: {
+    kind: "string",
+    short: "m",
+    value: "SIZE",
+    help: "memory for the processes of one step, such as 512m",
+  },
+  "memory-swap": {
+    kind: "string",
+    value: "SIZE",
+    help: "memory and swap together; -1: no limit (default: twice --memory)",
+  },
+  cpus: { kind: "string", value: "N", help: "processors, such as 1.5" },
+  "pids-limit": {
+    kind: "string",
+    value: "N",
+    help: "processes and threads at once (default 4096; 0 or -1: no limit)",
+  },
   "shm-size": {
     kind: "string",
     value: "SIZE",
@@ -37,7 +54,21 @@ export function isolationOptions(given: Given, world: World): IsolationOptions {
     ...(capDrop.length === 0 ? {} : { capDrop: capDrop.flatMap((text) => text.split(",")) }),
     ...Object.assign({}, ...given["security-opt"].map((text) => securityOption(text, world))),
     ...(ulimit.length === 0 ? {} : { ulimits: ulimit.map(ulimitOf) }),
+    ...limitOptions(given),
     ...(shm === undefined ? {} : { shmBytes: bytesOf("--shm-size", shm) }),
+  };
+}
+
+function limitOptions(given: Given): IsolationOptions {
+  const { memory, "memory-swap": swap, cpus, "pids-limit": pids } = given;
+  if (cpus !== undefined && !/^\d+(?:\.\d+)?$/.test(cpus)) throw usage(`--cpus: "${cpus}" is not a number`);
+  if (pids !== undefined && !/^(?:-1|\d{1,9})$/.test(pids))
+    throw usage(`--pids-limit: "${pids}" is not a whole number`);
+  return {
+    ...(memory === undefined ? {} : { memoryBytes: bytesOf("--memory", memory) }),
+    ...(swap === undefined ? {} : { memorySwapBytes: swap === "-1" ? -1 : bytesOf("--memory-swap", swap) }),
+    ...(cpus === undefined ? {} : { cpus: Number(cpus) }),
+    ...(pids === undefined ? {} : { pidsLimit: Number(pids) }),
   };
 }
 

@@ -49,13 +49,13 @@ export const run = command({
   notes: ["Options come before the image; everything after it belongs to the command."],
   unsupported:
     "annotation arch attach,a blkio-weight blkio-weight-device cgroup-conf cgroup-parent cgroupns " +
-    "cgroups chrootdirs cidfile conmon-pidfile cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpus cpuset-cpus " +
+    "cgroups chrootdirs cidfile conmon-pidfile cpu-period cpu-quota cpu-rt-period cpu-rt-runtime cpu-shares,c cpuset-cpus " +
     "cpuset-mems decryption-key detach,d detach-keys device device-cgroup-rule device-read-bps device-read-iops device-write-bps " +
     "device-write-iops disable-content-trust env-file env-host env-merge expose gidmap gpus group-add " +
     "group-entry health-cmd health-interval health-on-failure health-retries health-start-period health-timeout hostuser " +
-    "http-proxy image-volume init init-path ip ip6 ipc label,l label-file log-driver log-opt mac-address memory,m " +
-    "memory-reservation memory-swap memory-swappiness mount name network-alias no-healthcheck oom-kill-disable " +
-    "oom-score-adj os passwd passwd-entry personality pid pidfile pids-limit platform pod pod-id-file preserve-fds privileged " +
+    "http-proxy image-volume init init-path ip ip6 ipc label,l label-file log-driver log-opt mac-address " +
+    "memory-reservation memory-swappiness mount name network-alias no-healthcheck oom-kill-disable " +
+    "oom-score-adj os passwd passwd-entry personality pid pidfile platform pod pod-id-file preserve-fds privileged " +
     "publish,p publish-all,P pull quiet,q rdt-class read-only read-only-tmpfs replace requires restart rmi rootfs " +
     "sdnotify seccomp-policy secret sig-proxy stop-signal stop-timeout subgidname subuidname sysctl " +
     "systemd timeout tmpfs tz uidmap umask unsetenv unsetenv-all userns uts variant volume-driver volumes-from",

@@ -1,0 +1,160 @@
+import { describe, expect, test } from "vitest";
+import { cgroupParent } from "../../src/runtime/cgroup-parent.js";
+import type { CgroupFiles } from "../../src/runtime/cgroup-parent.js";
+import { cgroupPlaces } from "../../src/runtime/cgroup-places.js";
+
+/** Lines as machines of each kind show them, less what has nothing to do with cgroups. */
+describe("where cgroups can be made", () => {
+  test("systemd with the new hierarchy", () => {
+    const mountinfo =
+      "25 30 0:23 / /sys rw,nosuid - sysfs sysfs rw\n" +
+      "31 25 0:27 / /sys/fs/cgroup rw,nosuid,nodev,noexec,relatime shared:9 - cgroup2 cgroup2 rw,nsdelegate,memory_recursiveprot\n";
+    const path = "/user.slice/user-1000.slice/user@1000.service/app.slice/vte.scope";
+    expect(cgroupPlaces(mountinfo, `0::${path}\n`)).toEqual({
+      v1: new Map(),
+      v2: { dir: `/sys/fs/cgroup${path}`, top: "/sys/fs/cgroup" },
+    });
+  });
+
+  test("a container with the new hierarchy and a cgroup namespace", () => {
+    const mountinfo =
+      "628 627 0:27 / /sys/fs/cgroup ro,nosuid,nodev,noexec,relatime - cgroup2 cgroup rw,nsdelegate\n";
+    expect(cgroupPlaces(mountinfo, "0::/\n").v2).toEqual({ dir: "/sys/fs/cgroup", top: "/sys/fs/cgroup" });
+  });
+
+  test("a container that shows only its own part", () => {
+    const id = "/docker/4f1c";
+    const mountinfo =
+      `700 699 0:30 ${id} /sys/fs/cgroup/memory ro,nosuid master:13 - cgroup cgroup rw,memory\n` +
+      `701 699 0:31 ${id} /sys/fs/cgroup/cpu,cpuacct ro,nosuid master:14 - cgroup cgroup rw,cpu,cpuacct\n`;
+    const places = cgroupPlaces(
+      mountinfo,
+      `5:memory:${id}\n4:cpu,cpuacct:${id}/inner\n3:pids:${id}\n0::/system.slice\n`,
+    );
+    expect(places.v1).toEqual(
+      new Map([
+        ["memory", { dir: "/sys/fs/cgroup/memory", top: "/sys/fs/cgroup/memory" }],
+        ["cpu", { dir: "/sys/fs/cgroup/cpu,cpuacct/inner", top: "/sys/fs/cgroup/cpu,cpuacct" }],
+        ["cpuacct", { dir: "/sys/fs/cgroup/cpu,cpuacct/inner", top: "/sys/fs/cgroup/cpu,cpuacct" }],
+      ]),
+    );
+    expect(places.v2).toBeUndefined();
+  });
+
+  test("the hybrid of systemd and of WSL: the old controllers, and a tree beside them", () => {
+    const mountinfo =
+      "32 31 0:29 / /sys/fs/cgroup/unified rw,nosuid shared:10 - cgroup2 cgroup2 rw,nsdelegate\n" +
+      "33 31 0:30 / /sys/fs/cgroup/systemd rw,nosuid shared:11 - cgroup cgroup rw,xattr,name=systemd\n" +
+      "38 31 0:35 / /sys/fs/cgroup/pids rw,nosuid shared:16 - cgroup cgroup rw,pids\n" +
+      "39 31 0:36 / /mnt/a\\040b rw shared:17 - cgroup cgroup rw,memory\n";
+    const own = "9:name=systemd:/user.slice\n8:pids:/user.slice/x\n4:memory:/\n0::/user.slice\n";
+    const { v1, v2 } = cgroupPlaces(mountinfo, own);
+    expect(v1.get("pids")?.dir).toBe("/sys/fs/cgroup/pids/user.slice/x");
+    expect(v1.get("memory")?.dir).toBe("/mnt/a b");
+    expect(v2?.dir).toBe("/sys/fs/cgroup/unified/user.slice");
+  });
+
+  test("nothing is mounted, or it is the tree of somebody else", () => {
+    expect(cgroupPlaces("", "0::/x\n")).toEqual({ v1: new Map(), v2: undefined });
+    const elsewhere = "31 25 0:27 /docker/1 /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+    expect(cgroupPlaces(elsewhere, "0::/docker/12\n").v2).toBeUndefined();
+    const outside = "31 25 0:27 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n";
+    expect(cgroupPlaces(outside, "0::/../other\n").v2).toBeUndefined();
+  });
+});
+
+interface FakeGroup {
+  readonly controllers: string;
+  enabled: string;
+  pids: readonly string[];
+  readonly writable?: boolean;
+  /** The true root of the hierarchy may hold processes and controllers at once. */
+  readonly isRoot?: boolean;
+}
+
+/** A tree that follows the kernel's rules for the new hierarchy. */
+function fakeTree(groups: Record<string, FakeGroup>): CgroupFiles {
+  const split = (path: string): readonly [FakeGroup, string] => {
+    const at = path.lastIndexOf("/");
+    const group = groups[path.slice(0, at)];
+    if (!group) throw Object.assign(new Error(path), { code: "ENOENT" });
+    return [group, path.slice(at + 1)];
+  };
+  return {
+    read: (path) => {
+      const [group, file] = split(path);
+      if (file === "cgroup.procs") return group.pids.join("\n");
+      return file === "cgroup.controllers" ? group.controllers : group.enabled;
+    },
+    write: (path, text) => {
+      const [group, file] = split(path);
+      if (file === "cgroup.procs") {
+        for (const other of Object.values(groups)) other.pids = other.pids.filter((pid) => pid !== text);
+        group.pids = [...group.pids, text];
+      } else if (group.pids.length > 0 && group.isRoot !== true) {
+        throw Object.assign(new Error(path), { code: "EBUSY" });
+      } else group.enabled = `${group.enabled} ${text.replaceAll("+", "")}`.trim();
+    },
+    makeDirectory: (path) => {
+      const [parent] = [groups[path.slice(0, path.lastIndexOf("/"))]];
+      groups[path] = { controllers: parent?.enabled ?? "", enabled: "", pids: [] };
+    },
+    removeDirectory: (path) => void delete groups[path],
+    exists: (path) => path in groups || (path.endsWith("/cgroup.type") && split(path)[0].isRoot !== true),
+    isWritable: (path) => (groups[path] ?? split(path)[0]).writable !== false,
+  };
+}
+
+describe("the parent in the new hierarchy", () => {
+  const all = "cpuset cpu io memory pids";
+
+  test("root's shell on a systemd machine: the slice above the session", () => {
+    const groups = {
+      "/c": { controllers: all, enabled: all, pids: ["2"], isRoot: true },
+      "/c/user.slice": { controllers: all, enabled: "pids", pids: [] },
+      "/c/user.slice/s.scope": { controllers: "pids", enabled: "", pids: ["77"] },
+    };
+    const place = { dir: "/c/user.slice/s.scope", top: "/c" };
+    expect(cgroupParent(place, ["pids"], fakeTree(groups))).toBe("/c/user.slice");
+    expect(groups["/c/user.slice"].enabled).toBe("pids");
+    expect(cgroupParent(place, ["memory", "pids"], fakeTree(groups))).toBe("/c/user.slice");
+    expect(groups["/c/user.slice"].enabled).toBe("pids memory");
+  });
+
+  test("the true root needs nothing moved", () => {
+    const groups = { "/c": { controllers: all, enabled: "", pids: ["1", "2"], isRoot: true } };
+    expect(cgroupParent({ dir: "/c", top: "/c" }, ["cpu"], fakeTree(groups))).toBe("/c");
+    expect(groups["/c"]).toMatchObject({ enabled: "cpu", pids: ["1", "2"] });
+  });
+
+  test("a user's shell below the service that systemd delegates", () => {
+    const groups = {
+      "/c": { controllers: all, enabled: all, pids: [], writable: false, isRoot: true },
+      "/c/u.service": { controllers: "memory pids", enabled: "memory pids", pids: [] },
+      "/c/u.service/app.scope": { controllers: "memory pids", enabled: "", pids: ["5"] },
+    };
+    const place = { dir: "/c/u.service/app.scope", top: "/c" };
+    expect(cgroupParent(place, ["memory", "pids"], fakeTree(groups))).toBe("/c/u.service");
+    expect(() => cgroupParent(place, ["cpu"], fakeTree(groups))).toThrow("cgroup.controllers without cpu");
+  });
+
+  test("a user's session, which is not delegated", () => {
+    const groups = {
+      "/c": { controllers: all, enabled: all, pids: [], writable: false, isRoot: true },
+      "/c/session.scope": { controllers: all, enabled: "", pids: ["5"], writable: false },
+    };
+    const place = { dir: "/c/session.scope", top: "/c" };
+    expect(() => cgroupParent(place, ["pids"], fakeTree(groups))).toThrow("/c/session.scope: EACCES");
+  });
+
+  test("the top of a container: its processes move down, once", () => {
+    const groups: Record<string, FakeGroup> = {
+      "/c": { controllers: "memory pids", enabled: "", pids: ["1", "9"] },
+    };
+    const place = { dir: "/c", top: "/c" };
+    expect(cgroupParent(place, ["memory"], fakeTree(groups))).toBe("/c");
+    expect(groups["/c"]).toMatchObject({ pids: [], enabled: "memory" });
+    expect(groups["/c/init"]?.pids).toEqual(["1", "9"]);
+    expect(cgroupParent({ dir: "/c/init", top: "/c" }, ["memory"], fakeTree(groups))).toBe("/c");
+  });
+});
