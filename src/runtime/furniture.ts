@@ -44,17 +44,21 @@ type MountOf<T extends HelperMount["type"]> = Extract<HelperMount, { readonly ty
 
 /** Puts into a root file system what other drivers mount there: the plan's mounts in their order, then /proc, /sys and /dev. */
 export function lendFurniture(loans: Loans, plan: ChrootPlan): void {
-  for (const mount of plan.mounts) doing(`provide ${mount.target}`, () => lendMount(loans, mount));
+  const lent: LentCaches = new Map();
+  for (const mount of plan.mounts) doing(`provide ${mount.target}`, () => lendMount(loans, mount, lent));
   // Nothing may be mounted on them: they are there, and empty.
   for (const name of ["proc", "sys"]) doing(`make /${name}`, () => loans.atTop(name, makeDirectory(0o555)));
   doing("make /dev", () => loans.atTop("dev", makeDev));
 }
 
-function lendMount(loans: Loans, mount: HelperMount): void {
+/** Where the content of each cache has gone. */
+type LentCaches = Map<string, string>;
+
+function lendMount(loans: Loans, mount: HelperMount, lent: LentCaches): void {
   try {
     switch (mount.type) {
       case "bind":
-        return lendBind(loans, mount);
+        return mount.movable === true ? lendCache(loans, mount, lent) : lendBind(loans, mount);
       case "tmpfs":
         return loans.at(mount.target, "directory", makeDirectory(mount.mode ?? 0o1777));
       case "secret":
@@ -77,9 +81,17 @@ function rootOf({ rootfs }: MountOf<"layers">): string {
   return only;
 }
 
-function lendBind(loans: Loans, mount: MountOf<"bind">): void {
-  const { source, inside = "/", target, readOnly, movable } = mount;
-  if (movable === true && !readOnly) return lendContent(loans, target, openPart(source, inside));
+/** A second mount of the same one leads to the first. */
+function lendCache(loans: Loans, mount: MountOf<"bind">, lent: LentCaches): void {
+  const { source, inside = "/", target, readOnly } = mount;
+  const key = JSON.stringify([source, inside]);
+  const first = lent.get(key);
+  if (first !== undefined) return loans.at(target, "directory", (path) => symlinkSync(first, fsPath(path)));
+  lent.set(key, target);
+  (readOnly ? lendCopy : lendContent)(loans, target, openPart(source, inside));
+}
+
+function lendBind(loans: Loans, { source, inside = "/", target }: MountOf<"bind">): void {
   const fd = inside === "/" ? openAt(AT_FDCWD, source, O_PATH) : openPart(source, inside);
   if (!fstatSync(fd).isSocket()) return lendCopy(loans, target, fd);
   close(fd);

@@ -75,8 +75,8 @@ export function openDirectories(
         restored: (files) => {
           for (const { inode, changed } of files) restored.set(Number(inode), asLstat(BigInt(changed)));
         },
-        // Committed, it waits for the next step; else nobody knows what is in it.
-        [Symbol.asyncDispose]: () => (prepared.delete(rootfs) ? remove(live) : Promise.resolve()),
+        // Committed, it waits for the next step already.
+        [Symbol.asyncDispose]: () => (prepared.delete(rootfs) ? letGo(live, before) : Promise.resolve()),
       };
       prepared.set(rootfs, { live, before, root, restored });
       return rootfs;
@@ -84,6 +84,17 @@ export function openDirectories(
       await remove(live);
       throw errnoOf(error) === undefined ? error : ioError("prepare", live.dir, error);
     }
+  }
+
+  /** What nobody changed (the source of a mount, say) is as good as new. */
+  async function letGo(live: LiveRoot, before: Metadata): Promise<void> {
+    if (readMetadata(live.dir, before).differences.length > 0) return remove(live);
+    return keep(live);
+  }
+
+  async function keep(live: LiveRoot): Promise<void> {
+    idle.push(live);
+    if (idle.length > MAX_IDLE) await remove(idle.shift());
   }
 
   async function commit(
@@ -104,8 +115,7 @@ export function openDirectories(
     const isRootNews = differences.length > 0 && !looksLike(rootOf(live.dir, layers.flavour), root);
     live.metadata = retime || sockets.length > 0 ? undefined : now;
     if (!isRootNews) live.metadata = withOldRootTime(live, root, layers.flavour);
-    idle.push(live);
-    if (idle.length > MAX_IDLE) await remove(idle.shift());
+    await keep(live);
     return layer;
   }
 
