@@ -13,6 +13,7 @@ import {
   cString,
   cStringArray,
   close,
+  errnoName,
   openAt,
   syscall,
   syscallError,
@@ -24,6 +25,7 @@ const PR_CAPBSET_DROP = 24;
 const PR_CAP_AMBIENT = 47;
 const PR_SET_NO_NEW_PRIVS = 38;
 const LAST_CAPABILITY = 63;
+const EPERM = 1;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
 /** Enough for any build tool, and few enough that a program which closes every possible descriptor takes a millisecond. */
@@ -126,8 +128,10 @@ export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
   doing(`become user ${plan.uid}:${plan.gid}`, () => {
     const groups = Uint32Array.from(plan.groups);
     const result = trySyscall("setgroups", groups.length, new Uint8Array(groups.buffer));
-    // A user namespace with a single id may not change groups at all: there are none to leave either.
-    if (result < 0 && !(plan.userNamespace && result === -1)) syscall("setgroups", undefined, 0, null);
+    // A user namespace with a single id may not change groups at all: there are none to leave either. Any other refusal
+    // is one: without its groups a process may read what a file denies to them.
+    if (result < 0 && !(plan.userNamespace && result === -EPERM))
+      throw syscallError(errnoName(-result), `setgroups of ${groups.length} groups`);
     syscall("setresgid", undefined, plan.gid, plan.gid, plan.gid);
     syscall("setresuid", undefined, plan.uid, plan.uid, plan.uid);
     const kept = plan.uid === 0 ? mask : 0n;
