@@ -27,7 +27,9 @@ const TAG = /^\w[\w.-]{0,127}$/;
 const MAX_LENGTH = 255 + 128 + 72 + 255;
 
 function invalid(text: string, why: string): CooperError {
-  return new CooperError("invalid-name", `invalid image name "${text.slice(0, 200)}": ${why}`);
+  // A name of two lines would make two lines of the message.
+  const message = `invalid image name "${text.slice(0, 200)}": ${why}`;
+  return new CooperError("invalid-name", message.replaceAll("\n", "\\n"));
 }
 
 function splitDigest(text: string): { readonly name: string; readonly digest?: Digest } {

@@ -29,7 +29,8 @@ export function findImage(text: string, store: Findable): Found {
     : findByName(parse(text, hex !== undefined), text, store);
   const found = byName ?? (hex === undefined ? undefined : findById(hex, text, store));
   if (found) return found;
-  throw new CooperError("not-found", `there is no image ${text} in the store`, {
+  const name = text.replaceAll("\n", "\\n");
+  throw new CooperError("not-found", `there is no image ${name} in the store`, {
     hint: "`cooper images` lists what there is, `cooper pull` fetches an image",
   });
 }

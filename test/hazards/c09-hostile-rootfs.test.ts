@@ -5,6 +5,9 @@ import { treeSyscalls } from "../../src/runtime/index.js";
 import type { SandboxMount } from "../../src/runtime/index.js";
 import type { Bench } from "../runtime/support.js";
 import { exited, openBench } from "../runtime/support.js";
+import { openCanary } from "../support/canary.js";
+import { HOSTILE, loadBase, runIn } from "../support/hostile-base.js";
+import { openLab } from "../support/lab.js";
 
 let bench: Bench;
 let canary: string;
@@ -129,4 +132,34 @@ describe("C09: /etc of the image leads elsewhere", () => {
 
 test("C09: a setup that is refused leaves a sandbox that still works", async () => {
   expect((await bench.sh("echo ok")).stdout).toBe("ok\n");
+});
+
+describe("C09: a base image whose directories lead out, in a real build and run", () => {
+  test.each([
+    "dev",
+    "proc",
+    "sys",
+    "etc",
+    "etc/resolv.conf",
+    "etc/hosts",
+    "etc/hostname",
+    "dev/console",
+    "dev/ptmx",
+  ])("/%s", async (name) => {
+    await using lab = await openLab();
+    using host = openCanary(lab.dir);
+    const linkName = name.includes(".conf") || name.includes("host") ? `${host.dir}/victim` : host.dir;
+    await loadBase(lab, [{ name, type: "2", linkName }]);
+    const script =
+      "echo x >> /etc/resolv.conf; echo y > /etc/hosts; test -c /dev/null && test -e /proc/1/stat && echo sound";
+    const outputs = [
+      lab.build(`FROM ${HOSTILE}\nRUN ${script}; true\n`),
+      runIn(lab, HOSTILE, ["sh", "-c", script]),
+    ];
+    for (const outcome of await Promise.all(outputs.map((work) => work.catch((error: Error) => error)))) {
+      if (outcome instanceof Error) expect(outcome.name).toBe("CooperError");
+      else expect(outcome.output).toContain("sound\n");
+    }
+    host.untouched();
+  });
 });

@@ -2,6 +2,7 @@ import { describe, expect, test } from "vitest";
 import { treeSyscalls } from "../../src/runtime/index.js";
 import { createLayerIndex } from "../../src/snapshot/layer-index.js";
 import { createTarParser } from "../../src/snapshot/tar-parser.js";
+import { accepted, attack, refused } from "../snapshot/hostile.js";
 import { openRoom } from "../snapshot/room.js";
 import { forgeMember, forgePax } from "../support/tar-forge.js";
 
@@ -38,6 +39,23 @@ describe("L18: floods", () => {
     const { nlink } = (await import("node:fs")).statSync(`${tree}/one`);
     expect(nlink).toBe(20_001);
     expect(treeSyscalls().xattrs(`${tree}/one`).size).toBe(0);
+  });
+
+  test("thousands of files, links and markers come through every way in", async () => {
+    const files = Array.from({ length: 3000 }, (_, i) => forgeMember({ name: `f/${i % 10}/${i}` }));
+    const links = Array.from({ length: 3000 }, (_, i) =>
+      forgeMember({ name: `l/${i}`, type: "1", linkName: "f/0/0" }),
+    );
+    const flood = Buffer.concat([...files, ...links, Buffer.alloc(1024)]);
+    const { layer, add, context } = await attack(() => flood);
+    for (const door of [layer, add, context]) expect(accepted(door)).toHaveLength(6012);
+    const deep = "d/".repeat(300);
+    const markers = Array.from({ length: 3000 }, (_, i) =>
+      Buffer.concat([forgePax({ path: `${deep}e${i % 100}/.wh..wh..opq` }), forgeMember({ name: "x" })]),
+    );
+    const opaque = await attack(() => Buffer.concat([...markers, Buffer.alloc(1024)]));
+    expect(accepted(opaque.layer)).toHaveLength(400);
+    for (const door of [opaque.add, opaque.context]) expect(refused(door).code).toBe("unsupported");
   });
 
   test("a directory that is replaced again and again costs each of its files once", async () => {

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from "vitest";
 import type { Bench } from "../runtime/support.js";
-import { openBench, withCapabilities } from "../runtime/support.js";
+import { openBench } from "../runtime/support.js";
 
 let bench: Bench;
 beforeAll(() => {
@@ -40,21 +40,6 @@ test("X04: no cgroup can be mounted or written", async () => {
     "mkdir /cg; mount -t cgroup -o memory none /cg 2>/dev/null && echo MOUNTED; mount -t cgroup2 none /cg 2>/dev/null && echo MOUNTED; find /sys -name release_agent",
   );
   expect(stdout).toBe("");
-});
-
-test("X08: device nodes can neither be made nor, when an image has them, opened", async () => {
-  const { stdout, stderr } = await bench.sh("mknod /m c 1 1 && echo MADE; mknod /dev/m b 8 0 && echo MADE");
-  expect(stdout).toBe("");
-  expect(stderr.match(/Operation not permitted/g)).toHaveLength(2);
-  const { treeSyscalls } = await import("../../src/runtime/index.js");
-  const layer = bench.layer();
-  treeSyscalls().makeNode(`${layer}/mem`, "char", 0o666, { major: 1, minor: 1 });
-  treeSyscalls().makeNode(`${layer}/disk`, "block", 0o666, { major: 254, minor: 0 });
-  const opened = await bench.sh("head -c1 /mem && echo READ; head -c1 /disk && echo READ", {
-    lowerDirs: [layer, bench.base],
-    security: withCapabilities("CAP_DAC_OVERRIDE", "CAP_MKNOD"),
-  });
-  expect(opened.stdout).toBe("");
 });
 
 test("X07: an abstract socket of the host is out of reach without the host's network", async () => {

@@ -1,9 +1,13 @@
 import { execFileSync } from "node:child_process";
-import { lstatSync, readFileSync } from "node:fs";
+import { lstatSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
+import { Readable } from "node:stream";
 import { describe, expect, test } from "vitest";
 import type { BytePath } from "../../src/fs/index.js";
 import { treeSyscalls } from "../../src/runtime/index.js";
+import { HOSTILE, busyboxLayer, loadBase } from "../support/hostile-base.js";
+import { openLab } from "../support/lab.js";
+import { forgeImage, forgeOciArchive } from "../support/oci-forge.js";
 import { describeWith } from "../support/packages.js";
 import { inOverlay } from "../snapshot/overlay.js";
 import { accepted, attack, refused } from "../snapshot/hostile.js";
@@ -51,6 +55,41 @@ describeWith(["root", "mounts"], "L14: overlayfs's own attributes in an archive"
     await room.tree(diffId);
     using view = await room.snapshots.view([diffId]);
     expect(view.lstat("f" as BytePath)).toMatchObject({ type: "file", uid: 0 });
+  });
+});
+
+describeWith(["root", "mounts"], "L14: overlayfs's own attributes, through ADD, a context and load", () => {
+  test("redirect nothing and hide nothing", async () => {
+    await using lab = await openLab();
+    const pax = Object.fromEntries(
+      ["trusted", "user"].flatMap((kind) =>
+        NAMES.map((name) => [`SCHILY.xattr.${kind}.overlay.${name}`, name === "redirect" ? "/real" : "y"]),
+      ),
+    );
+    const forged = [
+      { name: "d/", pax },
+      { name: "f", pax },
+    ];
+    const below = [{ name: "d/low" }, { name: "real/hidden" }];
+    const look = "RUN ls /d; getfattr -d -m - /d /f 2>/dev/null | grep overlay; true\n";
+    await loadBase(lab, below);
+    writeFileSync(join(lab.context, "forged.tar"), forgeTar(forged));
+    const added = await lab.build(`FROM ${HOSTILE}\nADD forged.tar /\n${look}`, { cache: false });
+    const context = Readable.from([forgeTar(forged)]);
+    const chunks: Uint8Array[] = [];
+    await lab.cooper.build({
+      context,
+      cache: false,
+      containerfile: `FROM ${HOSTILE}\nCOPY . /\n${look}`,
+      onEvent: (event) => void (event.type === "output" && chunks.push(event.chunk)),
+    });
+    const path = join(lab.dir, "two.tar");
+    const layers = [busyboxLayer(), forgeTar(below), forgeTar(forged)];
+    writeFileSync(path, forgeOciArchive(forgeImage({ layers, name: "two" })));
+    await lab.cooper.load(path);
+    const loaded = await lab.build(`FROM localhost/two\n${look}`, { cache: false });
+    for (const output of [added.output, Buffer.concat(chunks).toString("utf8"), loaded.output])
+      expect(output).toBe("low\n");
   });
 });
 

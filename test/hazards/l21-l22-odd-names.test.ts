@@ -24,6 +24,27 @@ describe("L22: names, owners and times at the edges", () => {
     expect(refused(archive).code).toBe("corrupt");
   });
 
+  test("names of any bytes and of any depth come through every way in as they are", async () => {
+    const names = [
+      "a\nb",
+      "a\tb",
+      "\xff\xfe",
+      "\u001b[2J",
+      " ",
+      "-rf",
+      "__proto__",
+      "*?[x]",
+      `${"d/".repeat(700)}leaf`,
+    ];
+    for (const name of names) {
+      const doors = await attack(() =>
+        forgeTar([{ name: "x", pax: { path: Buffer.from(name, "latin1") }, content: "x" }]),
+      );
+      for (const door of [doors.layer, doors.add, doors.context])
+        expect(accepted(door).at(-1), JSON.stringify(name.slice(0, 20))).toBe(name);
+    }
+  });
+
   test("a tree too deep for anything is refused", async () => {
     const { layer, archive } = await attack(() =>
       forgeTar([{ name: "x", pax: { path: "d/".repeat(400_000) } }]),
