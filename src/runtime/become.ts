@@ -20,6 +20,10 @@ import {
   trySyscall,
 } from "./syscalls.js";
 
+/** Why a profile of the user ended a process before it began. */
+export const STRANGLED =
+  "the seccomp profile ends it: it must allow what starts a command (setgroups, setresuid, capset, write, execve and the like)";
+
 const PATH_WHEN_UNSET = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 const PR_CAPBSET_DROP = 24;
 const PR_CAP_AMBIENT = 47;
@@ -51,10 +55,22 @@ export function furnish(plan: HelperPlan): void {
 /** Working directory, umask and limits of a process whose root is the step's already. */
 export function settle(plan: Pick<HelperPlan, "cwd" | "ulimits">): void {
   doing("enter the working directory", () => enterWorkingDirectory(plan.cwd));
+  setLimits();
+  for (const limit of plan.ulimits) doing(`set the limit ${limit.name}`, () => setLimit(limit));
+}
+
+/** The usual limits, which are inherited by all that follows. */
+export function setLimits(): void {
   process.umask(0o022);
   setSoftLimit(RLIMIT_NOFILE, OPEN_FILES);
   setSoftLimit(RLIMIT_CORE, 0n);
-  for (const limit of plan.ulimits) doing(`set the limit ${limit.name}`, () => setLimit(limit));
+}
+
+/** How many files a process may open, now and at most. */
+export function openFiles(): { readonly soft: number; readonly hard: number } {
+  const limit = new BigUint64Array(2);
+  syscall("prlimit64", undefined, 0, RLIMIT_NOFILE, null, limit);
+  return { soft: Number(limit[0]), hard: Number(limit[1]) };
 }
 
 /** Made when missing; never outside of the root, whatever links or descriptors lead there (hazard C08). */
@@ -124,7 +140,7 @@ export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
   });
   if (plan.security.noNewPrivileges)
     doing("set no_new_privs", () => syscall("prctl", undefined, PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0));
-  if (filter !== undefined) doing("load the system call filter", () => loadFilter(filter, plan));
+  if (filter !== undefined) loadFilter(filter, plan.filter.kind === "given" ? plan.filter.flags : 0);
   doing(`become user ${plan.uid}:${plan.gid}`, () => {
     const groups = Uint32Array.from(plan.groups);
     const result = trySyscall("setgroups", groups.length, new Uint8Array(groups.buffer));
@@ -142,10 +158,13 @@ export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
   });
 }
 
-function loadFilter(instructions: Buffer, { filter }: Pick<HelperPlan, "filter">): void {
-  // struct sock_fprog: a count and, at the next pointer's place, the address.
-  const program = BigUint64Array.from([BigInt(instructions.length / 8), addressOf(instructions)]);
-  syscall("seccomp", undefined, 1, filter.kind === "given" ? filter.flags : 0, program);
+/** Puts a system call filter on this process and on all that it becomes. Needs CAP_SYS_ADMIN, or no_new_privs. */
+export function loadFilter(filter: Buffer, flags = 0): void {
+  doing("load the system call filter", () => {
+    // struct sock_fprog: a count and, at the next pointer's place, the address.
+    const program = BigUint64Array.from([BigInt(filter.length / 8), addressOf(filter)]);
+    syscall("seccomp", undefined, 1, flags, program);
+  });
 }
 
 /** Signals as a new process expects them: Node ignores SIGPIPE, and ignored ones survive execve. */
@@ -157,11 +176,13 @@ export function resetSignals(): void {
 
 /**
  * Becomes the command; returns only when that failed, with the status and the line for its stderr. Looks for it itself
- * because execve has no PATH, as the user it runs as, and in the order and with the answers of other tools.
+ * because execve has no PATH, as the user it runs as, and in the order and with the answers of other tools. `before` is
+ * told each path that is tried.
  */
 export function execute(
   argv: readonly string[],
   env: readonly string[],
+  before: (path: string) => void = () => undefined,
 ): { readonly status: number; readonly reason: string } {
   const [command = ""] = argv;
   const args = cStringArray(argv);
@@ -169,6 +190,7 @@ export function execute(
   trySyscall("close_range", 3, 0xffffffff, 4 /* CLOSE_RANGE_CLOEXEC */);
   let refused = 0;
   for (const path of candidates(command, env)) {
+    before(path);
     const errno = -trySyscall("execve", cString(path), args.pointers, variables.pointers);
     // ENOENT and ENOTDIR: not here. EACCES: remember it, another directory may have a better one.
     if (errno === 13) refused = errno;

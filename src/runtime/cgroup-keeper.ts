@@ -1,5 +1,5 @@
 import type { ChildProcess } from "node:child_process";
-import { HOST_PATH } from "./helper.js";
+import { HOST_PATH } from "./host-path.js";
 
 /** Removes what a driver that was killed left behind. */
 export interface CgroupKeeper {

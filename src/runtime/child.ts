@@ -1,5 +1,5 @@
 import { openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
-import { execute, furnish, openStdin, resetSignals, takeIdentity, takeStdio } from "./become.js";
+import { STRANGLED, execute, furnish, openStdin, resetSignals, takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
 import { copyIntoNamespaces, exit, poll, readAll, reap } from "./copy.js";
@@ -8,6 +8,10 @@ import { newDevpts } from "./devices.js";
 import type { HelperMessage, HelperPlan, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
 import { joinNetwork } from "./join-network.js";
+import { openLink } from "./oci-link.js";
+import type { RuntimeLink } from "./oci-link.js";
+import { superviseRuntime } from "./oci-run.js";
+import type { Link } from "./oci-run.js";
 import { doing, refusalOf } from "./refusal.js";
 import { removeTraces } from "./root-walk.js";
 import type { Traces } from "./root-walk.js";
@@ -86,7 +90,7 @@ function serve(plan: HelperPlan, filter: Buffer | undefined, stdout: number, std
   };
   try {
     const bytes = plan.stdin === "bytes" ? keep(receiveBytes(plan.stdinBytes)) : undefined;
-    const terminal = plan.stdio === "tty" ? openTerminal(plan, keep) : undefined;
+    const terminal = plan.stdio === "tty" && plan.runtime === null ? openTerminal(plan, keep) : undefined;
     const streams = plan.stdio === "pipe" ? { stdout, stderr } : INHERITED;
     for (let attempt = 1; ; attempt += 1) {
       const outcome = attemptRun(plan, filter, { bytes, terminal, ...streams });
@@ -141,13 +145,19 @@ function attemptRun(
   streams: Streams,
 ): HelperMessage | "crashed" {
   const report = makePipe();
+  const link = plan.runtime === null ? undefined : openLink();
   const copy = doing("make namespaces", () => copyIntoNamespaces(plan.network));
-  if (copy === undefined) becomeCommand(plan, filter, streams, report.writeEnd);
+  if (copy === undefined) {
+    if (link === undefined) becomeCommand(plan, filter, streams, report.writeEnd);
+    leaveToRuntime(plan, filter, streams, report.writeEnd, link.inCopy());
+  }
   close(report.writeEnd);
+  link?.inHelper();
   const said = readAll(report.readEnd);
-  const { status, killed } = waitFor(copy);
+  const { status, killed } = waitFor(copy, link);
+  link?.close();
   if (said.trim() === "" && killed) return { type: "exit", status };
-  if (said === "") return "crashed";
+  if (said === "") return link?.result() ?? "crashed";
   if (said === FILTERED) throw new Error(STRANGLED);
   const found = JSON.parse(said) as Report;
   if ("refusal" in found) return { type: "refused", refusal: found.refusal };
@@ -156,13 +166,17 @@ function attemptRun(
     removeTraces(upperFd, found.traces);
     close(upperFd);
   }
-  return { type: "exit", status };
+  if (link === undefined || killed) return { type: "exit", status };
+  return (
+    link.result() ?? {
+      type: "refused",
+      refusal: { doing: "wait for the process", message: "the process that waits for it has died" },
+    }
+  );
 }
 
 /** What it says before the filter is in force: white space, so that all it says is still JSON. */
 const FILTERED = " ";
-const STRANGLED =
-  "the seccomp profile ends it: it must allow what starts a command (setgroups, setresuid, capset, write, execve and the like)";
 
 /** In the copy. Leaves only by execve or exit_group: Node's own way out would wait for threads that were not copied. */
 function becomeCommand(
@@ -205,14 +219,41 @@ function stdioOf(plan: HelperPlan, streams: Streams): { stdin: number; stdout: n
   return { stdin: slave, stdout: slave, stderr: slave };
 }
 
+/** In the copy, which here lives as long as the command does. */
+function leaveToRuntime(
+  plan: HelperPlan,
+  filter: Buffer | undefined,
+  streams: Streams,
+  report: number,
+  link: Link,
+): never {
+  syscall("setsid", undefined);
+  superviseRuntime(plan, filter, { ...streams, stdin: openStdin(plan, streams.bytes) }, link, (traces) => {
+    writeSync(report, JSON.stringify({ traces }));
+    close(report);
+  });
+}
+
 /** Waits for the copy, and meanwhile for a `kill` or the driver's end. The whole tree is dead when process 1 is. */
-function waitFor({ pid, pidFd }: Copy): { readonly status: number; readonly killed: boolean } {
+function waitFor(
+  { pid, pidFd }: Copy,
+  link: RuntimeLink | undefined,
+): { readonly status: number; readonly killed: boolean } {
   let killed = false;
-  while (!poll([CONTROL, pidFd])[1]) {
+  for (;;) {
+    const [asked, ended, told] = poll([CONTROL, pidFd, ...(link?.readable() ?? [])]);
+    if (told === true) link?.read(pidFd);
+    else if (ended === true) break;
+    if (asked !== true) continue;
+    const request = receive();
+    if (request?.type === "go") {
+      link?.go();
+      continue;
+    }
     // Either asked to, or the driver is gone and nobody wants the result.
     killed = true;
     trySyscall("kill", pid, 9);
-    if (receive() === undefined) process.exitCode = 1;
+    if (request === undefined) process.exitCode = 1;
   }
   const status = reap(pid);
   close(pidFd);

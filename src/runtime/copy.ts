@@ -1,5 +1,7 @@
-import { readSync } from "node:fs";
-import { close, syscall, trySyscall } from "./syscalls.js";
+import { readSync, writeSync } from "node:fs";
+import type { Refusal } from "./helper-plan.js";
+import { refusalOf, refusedError } from "./refusal.js";
+import { close, makePipe, syscall, trySyscall } from "./syscalls.js";
 import type { NetworkMode } from "./types.js";
 
 const SIGCHLD = 17;
@@ -40,6 +42,38 @@ function clone(namespaces: number): Copy | undefined {
   if (pid === 0) return undefined;
   if (pid < 0) syscall("clone", undefined, flags, 0, pidFd, 0, 0);
   return { pid, pidFd: pidFd.readInt32LE(0) };
+}
+
+const WORKED = "-";
+
+/**
+ * Does something in a copy of this process, and waits for its end; throws what the copy throws. `work` may become another
+ * program once it has called `becoming`. The status is as wait(2) encodes it.
+ */
+export function inCopy(work: (becoming: () => void) => void): number {
+  for (let attempt = 1; attempt <= 3; attempt += 1) {
+    const report = makePipe();
+    const copy = copySelf();
+    if (copy === undefined) workAndExit(work, report.writeEnd);
+    close(report.writeEnd);
+    const said = readAll(report.readEnd);
+    const status = reap(copy.pid);
+    close(copy.pidFd);
+    if (said.length > 1) throw refusedError(JSON.parse(said.slice(said.indexOf("{"))) as Refusal);
+    if (said === WORKED) return status;
+  }
+  throw new Error("the helper's copy crashed");
+}
+
+function workAndExit(work: (becoming: () => void) => void, report: number): never {
+  const becoming = (): void => void writeSync(report, WORKED);
+  try {
+    work(becoming);
+    becoming();
+  } catch (error) {
+    writeSync(report, JSON.stringify(refusalOf(error)));
+  }
+  exit();
 }
 
 /** The only way out of a copy: Node's own would wait for threads that were not copied. */

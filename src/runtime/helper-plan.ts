@@ -1,3 +1,4 @@
+import type { OciRuntime } from "./oci-runtime.js";
 import type {
   NetworkMode,
   RestoredFile,
@@ -51,6 +52,8 @@ export interface HelperPlan {
   readonly shmBytes: number;
   /** True inside a user namespace, where uid 0 is a mapped one. */
   readonly userNamespace: boolean;
+  /** What starts the process, and the filter as JSON for it ("": none); null: the helper itself. */
+  readonly runtime: (OciRuntime & { readonly seccomp: string }) | null;
 }
 
 /** For the helper of the driver that may not mount (chroot-child.ts). */

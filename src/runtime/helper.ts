@@ -3,10 +3,7 @@ import type { Socket } from "node:net";
 import { CooperError } from "../errors.js";
 import type { HelperMessage, HelperRequest } from "./helper-plan.js";
 import { explainStart } from "./explain.js";
-
-/** Where tools of the host are looked for: never through the environment of a build (hazard C19). */
-export const HOST_PATH =
-  "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/run/current-system/sw/bin";
+import { HOST_PATH } from "./host-path.js";
 
 /** Binds Node over itself, read-only, then becomes it; see seal.ts, which also serves where this fails. */
 const SEAL = 'mount -o bind,ro -- "$0" "$0" 2>/dev/null; exec "$0" "$@"';

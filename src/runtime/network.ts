@@ -2,7 +2,7 @@ import type { ChildProcess } from "node:child_process";
 import { accessSync, closeSync, constants, openSync, readFileSync, readlinkSync } from "node:fs";
 import type { Readable, Writable } from "node:stream";
 import { errnoOf } from "../errors.js";
-import { HOST_PATH } from "./helper.js";
+import { HOST_PATH } from "./host-path.js";
 
 /** How processes get to the network: through a namespace of their own, or as cooper itself, and then why. */
 export type NetworkOutcome =

@@ -4,6 +4,8 @@ import { CooperError, errnoOf, ioError } from "../errors.js";
 import { isCapability } from "./capabilities.js";
 import type { ProcessCgroup } from "./cgroup.js";
 import type { HelperMount, HelperPlan } from "./helper-plan.js";
+import type { OciRuntime } from "./oci-runtime.js";
+import { seccompJson } from "./oci-seccomp.js";
 import { filterOf } from "./seccomp-filter.js";
 import { isSystemPlace, stubLayers } from "./stubs.js";
 import type { MountPlace, StubLayers } from "./stubs.js";
@@ -62,19 +64,26 @@ export function refuseImpossible(plan: SandboxPlan): void {
   }
 }
 
+/** What a process is started in and by. */
+export interface StartingPoint {
+  readonly userNamespace: boolean;
+  readonly cgroup: ProcessCgroup;
+  /** null: the helper itself. */
+  readonly runtime: OciRuntime | null;
+}
+
 /** What the helper is told. Throws `usage` and `unsupported` for a plan that cannot be carried out. */
 export function helperPlan(
   plan: SandboxPlan,
   home: SandboxHome,
-  userNamespace: boolean,
-  cgroup: ProcessCgroup,
+  { userNamespace, cgroup, runtime }: StartingPoint,
 ): HelperPlan {
   if (plan.security.userNamespace === "own")
     throw new CooperError("unsupported", "the sandbox does not offer a user namespace of its own yet");
   if (plan.devices.length > 0) throw new CooperError("unsupported", "the sandbox does not offer devices yet");
   const { rootfs, stdin } = plan;
   const { capabilities, noNewPrivileges, kernelFiles, userNamespace: ownNamespace } = plan.security;
-  if (rootfs.kind !== "overlay") throw new Error("the native driver mounts overlays");
+  if (rootfs.kind !== "overlay") throw new Error("this driver mounts overlays");
   return {
     type: "plan",
     lowerDirs: home.stubs.around(rootfs.lowerDirs, plan.mounts.flatMap(placesOf)),
@@ -102,6 +111,7 @@ export function helperPlan(
     cgroups: cgroup.entries,
     shmBytes: plan.limits.shmBytes,
     userNamespace,
+    runtime: runtime === null ? null : { ...runtime, seccomp: seccompJson(plan.security) },
   };
 }
 

@@ -10,8 +10,13 @@ export function doing<T>(what: string, work: () => T): T {
   try {
     return work();
   } catch (error) {
-    throw Object.assign(new Error(what), { refusal: refusalOf(error, what) });
+    throw refusedError(refusalOf(error, what));
   }
+}
+
+/** A refusal to throw. */
+export function refusedError(refusal: Refusal): RefusedError {
+  return Object.assign(new Error(refusal.doing), { refusal });
 }
 
 /** Any error as a refusal. */

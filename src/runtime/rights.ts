@@ -1,7 +1,7 @@
 import { readFileSync, readlinkSync, statSync } from "node:fs";
 import { release } from "node:os";
 import { join } from "node:path";
-import { HOST_PATH } from "./helper.js";
+import { HOST_PATH } from "./host-path.js";
 
 /**
  * All that decides which driver works for a process, as plain text. Two processes with equal rights get the same

@@ -35,9 +35,7 @@ const MNT_DETACH = 2;
  * the image cannot aim them at the kernel's files.
  */
 export function enterRootfs(plan: HelperPlan, terminal: number | undefined): Traces {
-  doing("separate the mounts", () => mount("none", "/", null, MS_REC | MS_PRIVATE, null));
-  const rootFd = doing("mount the root file system", () => openRoot(plan));
-  const traces = doing("mount the step's files", () => attachUserMounts(rootFd, plan));
+  const { rootFd, traces } = mountRootfs(plan);
   for (const name of SYSTEM) {
     doing(`mount /${name}`, () => attachSystem(rootFd, name, plan));
   }
@@ -48,14 +46,28 @@ export function enterRootfs(plan: HelperPlan, terminal: number | undefined): Tra
   return traces;
 }
 
-/** The current directory is then a tmpfs that nobody else sees: for the short names of layers, and for secrets. */
-function openRoot(plan: HelperPlan): number {
-  mount("tmpfs", plan.mountPoint, "tmpfs", 0, "mode=700");
-  syscall("chdir", plan.mountPoint, cString(plan.mountPoint));
-  return openAt(AT_FDCWD, mountOverlay({ ...plan, place: "L" }), O_PATH | O_DIRECTORY);
+/** The step's root file system with its mounts, without those of the system; the caller closes. */
+export function mountRootfs(plan: HelperPlan): {
+  readonly rootFd: number;
+  /** Where it is mounted, relative to the mount point. */
+  readonly place: string;
+  readonly traces: Traces;
+} {
+  doing("separate the mounts", () => mount("none", "/", null, MS_REC | MS_PRIVATE, null));
+  const { rootFd, place } = doing("mount the root file system", () => openRoot(plan));
+  return { rootFd, place, traces: doing("mount the step's files", () => attachUserMounts(rootFd, plan)) };
 }
 
-function attachSystem(rootFd: number, name: "proc" | "sys" | "dev", plan: HelperPlan): void {
+/** The current directory is then a tmpfs that nobody else sees: for the short names of layers, and for secrets. */
+function openRoot(plan: HelperPlan): { readonly rootFd: number; readonly place: string } {
+  mount("tmpfs", plan.mountPoint, "tmpfs", 0, "mode=700");
+  syscall("chdir", plan.mountPoint, cString(plan.mountPoint));
+  const place = mountOverlay({ ...plan, place: "L" });
+  return { place, rootFd: openAt(AT_FDCWD, place, O_PATH | O_DIRECTORY) };
+}
+
+/** One of the mounts that every process has; the place for it exists. */
+export function attachSystem(rootFd: number, name: "proc" | "sys" | "dev", plan: HelperPlan): void {
   const flags = O_PATH | O_DIRECTORY | O_NOFOLLOW;
   // The stub layer on top makes these directories whatever the image has there, a link included.
   const target = openAt(rootFd, name, flags);
@@ -77,8 +89,9 @@ function sysfs(plan: HelperPlan): number {
   return copy;
 }
 
-const READ_ONLY = names("proc", "asound bus fs irq sys sysrq-trigger");
-const MASKED = [
+/** Of the kernel's files: those that a process may only read, and those that it does not see. */
+export const READ_ONLY = names("proc", "asound bus fs irq sys sysrq-trigger");
+export const MASKED = [
   names("proc", "acpi interrupts kcore keys latency_stats sched_debug scsi timer_list timer_stats"),
   names("sys", "devices/virtual/powercap firmware fs/bpf fs/cgroup fs/selinux kernel/debug kernel/tracing"),
 ].flat();

@@ -7,6 +7,7 @@ import { explainRefusal } from "./explain.js";
 import { startHelper } from "./helper.js";
 import type { Helper } from "./helper.js";
 import type { ChrootPlan, HelperMessage, HelperPlan } from "./helper-plan.js";
+import type { OciRuntime } from "./oci-runtime.js";
 import { readOutput } from "./output.js";
 import type { Output } from "./output.js";
 import { helperPlan, makeHome, refuseImpossible } from "./plan-request.js";
@@ -32,6 +33,15 @@ const KILL_MS = 1500;
 
 /** The native driver: needs setpriv and unshare (util-linux), and the rights of root, here or in a user namespace. */
 export function openSandbox(options: SandboxOptions): Sandbox {
+  return openDriver(options, null);
+}
+
+/** The driver that leaves a process's start to an OCI runtime; everything around it is as with the native one. */
+export function openOciSandbox(options: SandboxOptions & { readonly runtime: OciRuntime }): Sandbox {
+  return openDriver(options, options.runtime);
+}
+
+function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbox {
   const idle: Helper[] = [];
   const all = new Set<Helper>();
   const cgroups = openCgroups(options.userNamespace);
@@ -42,7 +52,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
     return helper;
   };
   return {
-    driver: "native",
+    driver: runtime === null ? "native" : "oci",
     prewarm: () => {
       if (all.size === 0) idle.push(start());
     },
@@ -54,7 +64,7 @@ export function openSandbox(options: SandboxOptions): Sandbox {
       let helper: Helper | undefined;
       try {
         tellOfPids(cgroup, plan, options.userNamespace, runOptions);
-        const request = helperPlan(plan, home, options.userNamespace, cgroup);
+        const request = helperPlan(plan, home, { userNamespace: options.userNamespace, cgroup, runtime });
         helper = takeAlive(idle, all) ?? start();
         helper.hold(true);
         const status = await runIn(helper, request, plan, runOptions);

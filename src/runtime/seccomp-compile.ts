@@ -61,7 +61,8 @@ export function compileSeccompProfile(profile: SeccompProfile, at: Circumstances
   return filter;
 }
 
-function isInForce({ includes, excludes }: ProfileRule, at: Circumstances): boolean {
+/** Whether a rule holds there. */
+export function isInForce({ includes, excludes }: ProfileRule, at: Circumstances): boolean {
   const arch = at.arch === "arm64" ? "arm64" : "amd64";
   const isOld = ({ minKernel }: Condition): boolean | undefined => minKernel && isOlder(at.kernel, minKernel);
   if (excludes.caps.some((name) => at.capabilities.includes(name))) return false;

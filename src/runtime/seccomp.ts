@@ -14,7 +14,7 @@ import { callTables } from "./seccomp-table.js";
 import type { CallTable } from "./seccomp-table.js";
 
 /** CLONE_NEWNS, NEWCGROUP, NEWUTS, NEWIPC, NEWUSER, NEWPID, NEWNET. */
-const NEW_NAMESPACES = 0x7e020000;
+export const NEW_NAMESPACES = 0x7e020000;
 const AF_ALG = 38;
 const AF_VSOCK = 40;
 /** SYS_SOCKET and SYS_SOCKETPAIR of socketcall(2). */
@@ -24,25 +24,52 @@ const PERSONALITIES = [0, 0x8, 0x20000, 0x20008, 0xffffffff];
 
 /** The filter for a process with these capabilities, as an array of `struct sock_filter`. */
 export function seccompFilter(capabilities: readonly string[], arch: string = process.arch): Buffer {
+  const set = new Set(capabilities);
+  return filterOf(arch, (table) => [...inspectedCalls(table), ...closedCalls(table, set)]);
+}
+
+/**
+ * That part of it which the profile of an OCI runtime cannot say (oci-seccomp.ts has the rest). It forbids nothing that
+ * a runtime needs, so that it can be loaded before the runtime.
+ */
+export function underlyingFilter(arch: string = process.arch): Buffer {
+  return filterOf(arch, inspectedCalls);
+}
+
+function filterOf(arch: string, specialCalls: (table: CallTable) => readonly SpecialCall[]): Buffer {
   return assemble(
-    callTables(arch).map((table) => ({ audit: table.audit, ranges: rangesOf(table, new Set(capabilities)) })),
+    callTables(arch).map((table) => ({ audit: table.audit, ranges: rangesOf(table, specialCalls(table)) })),
   );
 }
 
-function rangesOf(table: CallTable, capabilities: ReadonlySet<string>): readonly Range[] {
-  const special = new Map<number, readonly Instruction[]>();
-  for (const [capability, numbers] of Object.entries(table.closed)) {
-    if (capabilities.has(capability)) continue;
-    for (const number of numbers) special.set(number, [answer(EPERM)]);
-  }
-  if (!capabilities.has("CAP_SYS_ADMIN")) special.set(table.clone, withoutNamespaces());
-  special.set(table.clone3, [answer(ENOSYS)]);
-  special.set(table.socket, firstArgumentIn([AF_ALG, AF_VSOCK], EPERM, ALLOW));
-  special.set(table.personality, firstArgumentIn(PERSONALITIES, ALLOW, EPERM));
-  if (table.socketcall !== undefined)
-    special.set(table.socketcall, firstArgumentIn(SOCKETCALLS, ENOSYS, ALLOW));
+type SpecialCall = readonly [number: number, program: readonly Instruction[]];
+
+/** Calls that are open or closed as a whole, or with the flags for namespaces. */
+function closedCalls(table: CallTable, capabilities: ReadonlySet<string>): readonly SpecialCall[] {
+  const closed = Object.entries(table.closed)
+    .filter(([capability]) => !capabilities.has(capability))
+    .flatMap(([, numbers]) => numbers.map((number): SpecialCall => [number, [answer(EPERM)]]));
+  const clone: readonly SpecialCall[] = capabilities.has("CAP_SYS_ADMIN")
+    ? []
+    : [[table.clone, withoutNamespaces()]];
+  return [...closed, ...clone, [table.clone3, [answer(ENOSYS)]]];
+}
+
+/** Calls that depend on their first argument, whatever the capabilities. */
+function inspectedCalls(table: CallTable): readonly SpecialCall[] {
+  const { socketcall } = table;
+  return [
+    [table.socket, firstArgumentIn([AF_ALG, AF_VSOCK], EPERM, ALLOW)],
+    [table.personality, firstArgumentIn(PERSONALITIES, ALLOW, EPERM)],
+    ...(socketcall === undefined
+      ? []
+      : ([[socketcall, firstArgumentIn(SOCKETCALLS, ENOSYS, ALLOW)]] as const)),
+  ];
+}
+
+function rangesOf(table: CallTable, special: readonly SpecialCall[]): readonly Range[] {
   const ranges: Range[] = [{ from: 0, program: [answer(ALLOW)] }];
-  for (const [number, program] of [...special].toSorted(([a], [b]) => a - b)) {
+  for (const [number, program] of special.toSorted(([a], [b]) => a - b)) {
     if (ranges.at(-1)?.from === number) ranges.pop();
     ranges.push({ from: number, program }, { from: number + 1, program: [answer(ALLOW)] });
   }

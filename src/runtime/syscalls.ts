@@ -9,6 +9,8 @@ import { constants } from "node:os";
 
 /** Numbers for x64 and arm64, in that order. */
 const NUMBERS = {
+  accept4: [288, 242],
+  bind: [49, 200],
   capset: [126, 91],
   chdir: [80, 49],
   chroot: [161, 51],
@@ -29,6 +31,7 @@ const NUMBERS = {
   ioctl: [16, 29],
   kill: [62, 129],
   lgetxattr: [192, 9],
+  listen: [50, 201],
   llistxattr: [195, 12],
   lsetxattr: [189, 6],
   madvise: [28, 233],
@@ -48,7 +51,9 @@ const NUMBERS = {
   ppoll: [271, 73],
   prctl: [157, 167],
   prlimit64: [302, 261],
+  ptrace: [101, 117],
   readlinkat: [267, 78],
+  recvmsg: [47, 212],
   rt_sigaction: [13, 134],
   rt_sigprocmask: [14, 135],
   seccomp: [317, 277],
@@ -198,6 +203,8 @@ export const O_CLOEXEC = 0x80000;
 /** These two differ between x64 and arm64. */
 export const O_DIRECTORY = process.arch === "arm64" ? 0x4000 : 0x10000;
 export const O_NOFOLLOW = process.arch === "arm64" ? 0x8000 : 0x20000;
+export const O_RDONLY = 0;
+export const O_WRONLY = 1;
 export const O_RDWR = 2;
 export const O_NOCTTY = 0x100;
 export const O_NONBLOCK = 0x800;
@@ -244,6 +251,12 @@ export function cloneMount(dirFd: number, path: string): number {
 export function restrictMount(mountFd: number, attributes: number): void {
   const request = BigUint64Array.from([BigInt(attributes), 0n, 0n, 0n]);
   syscall("mount_setattr", undefined, mountFd, EMPTY, AT_EMPTY_PATH | AT_RECURSIVE, request, 32);
+}
+
+/** Adds attributes to the mount that a path is the root of, and to that one only. */
+export function restrictMountAt(path: string, attributes: number): void {
+  const request = BigUint64Array.from([BigInt(attributes), 0n, 0n, 0n]);
+  syscall("mount_setattr", path, AT_FDCWD, cString(path), 0, request, 32);
 }
 
 /** Puts a detached mount on what `targetFd` is, whatever its name has become. */

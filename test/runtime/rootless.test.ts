@@ -51,7 +51,7 @@ beforeAll(async () => {
   program = await bundleProgram(
     dir,
     `import { mkdirSync, mkdtempSync } from "node:fs";
-    import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox, openVerdicts, planRootless, readRights, startRootless } from "./src/runtime/index.js";
+    import { DEFAULT_LIMITS, DEFAULT_SECURITY, findRuntime, openOciSandbox, openSandbox, openVerdicts, planRootless, readRights, startRootless } from "./src/runtime/index.js";
     const [role, home, changes] = process.argv.slice(2);
     if (role === "outer") {
       const verdicts = openVerdicts(home + "/probe", readRights(process.env.PATH), "test");
@@ -63,12 +63,14 @@ beforeAll(async () => {
     } else {
       const dir = mkdtempSync(home + "/run-");
       for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
-      const sandbox = openSandbox({ childPath: ${JSON.stringify(join(dir, "sandbox-child.cjs"))}, scratchDir: dir, userNamespace: true });
+      const { runtime, ...plan } = JSON.parse(changes);
+      const options = { childPath: ${JSON.stringify(join(dir, "sandbox-child.cjs"))}, scratchDir: dir, userNamespace: true };
+      const sandbox = runtime === undefined ? openSandbox(options) : openOciSandbox({ ...options, runtime: findRuntime(runtime) });
       try {
         const status = await sandbox.run({
           rootfs: { kind: "overlay", lowerDirs: [home + "/base"], upperDir: dir + "/upper", workDir: dir + "/work" },
           env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t", network: "none", mounts: [], devices: [], security: DEFAULT_SECURITY, limits: DEFAULT_LIMITS, stdin: "null", stdio: "inherit",
-          ...JSON.parse(changes),
+          ...plan,
         }, { signal: new AbortController().signal });
         console.log("[" + JSON.stringify(status) + "]");
       } catch (error) {
@@ -111,20 +113,21 @@ function as(user: string, changes: object, env: NodeJS.ProcessEnv = {}): string 
   return stdout + stderr;
 }
 
-const sh = (script: string): object => ({ argv: ["/bin/sh", "-c", script] });
+describe.each([undefined, "crun", "runc"])("with subordinate ids, runtime %s", (runtime) => {
+  const sh = (script: string): object => ({ argv: ["/bin/sh", "-c", script], runtime });
 
-describe("with subordinate ids", () => {
   test("mounts: a part of a directory, other layers, a tmpfs and a secret of any mapped owner", () => {
     const home = join(dir, RICH);
-    for (const name of ["u2", "w2"]) {
+    const [upper, work] = [`upper-${runtime}`, `work-${runtime}`];
+    for (const name of [upper, work]) {
       mkdirSync(join(home, name));
       execFileSync("chown", [RICH, join(home, name)]);
     }
     const rootfs = {
       kind: "overlay",
       lowerDirs: [join(home, "base")],
-      upperDir: join(home, "u2"),
-      workDir: join(home, "w2"),
+      upperDir: join(home, upper),
+      workDir: join(home, work),
     };
     const content = Buffer.from("hush\n");
     const text = as(RICH, {
@@ -216,6 +219,8 @@ describe("with subordinate ids", () => {
 });
 
 describe("with an unshare older than util-linux 2.38", () => {
+  const sh = (script: string): object => ({ argv: ["/bin/sh", "-c", script] });
+
   test("newuidmap is called by cooper itself, and all owners exist", () => {
     const bin = join(dir, "old-bin");
     mkdirSync(bin, { mode: 0o755 });
@@ -232,7 +237,9 @@ describe("with an unshare older than util-linux 2.38", () => {
   });
 });
 
-describe("without", () => {
+describe.each([undefined, "crun", "runc"])("without, runtime %s", (runtime) => {
+  const sh = (script: string): object => ({ argv: ["/bin/sh", "-c", script], runtime });
+
   test("root works, and a warning says what does not", () => {
     const text = as(POOR, sh("id -u; echo x > /etc/new; rm /etc/passwd && echo done"));
     expect(text).toMatch(

@@ -15,7 +15,13 @@ import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 import { test } from "vitest";
-import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "../../src/runtime/index.js";
+import {
+  DEFAULT_LIMITS,
+  DEFAULT_SECURITY,
+  findRuntime,
+  openOciSandbox,
+  openSandbox,
+} from "../../src/runtime/index.js";
 import { copyModules } from "../support/installed.js";
 import type { ExitStatus, Sandbox, SandboxPlan, SandboxSecurity } from "../../src/runtime/index.js";
 
@@ -81,14 +87,19 @@ export function busyboxRoot(dir: string): void {
   writeFileSync(join(dir, "etc/group"), "root:x:0:\nweb:x:33:\n");
 }
 
-export function openBench(userNamespace = false): Bench {
+/** `runtime`: the name of an OCI runtime, for the driver that uses one. */
+export function openBench(userNamespace = false, runtime?: string): Bench {
   requireSandbox();
   const dir = mkdtempSync(join(tmpdir(), "cooper-runtime-"));
   const base = join(dir, "base");
   const scratchDir = join(dir, "scratch");
   mkdirSync(scratchDir);
   busyboxRoot(base);
-  const sandbox = openSandbox({ childPath, scratchDir, userNamespace });
+  const options = { childPath, scratchDir, userNamespace };
+  const sandbox =
+    runtime === undefined
+      ? openSandbox(options)
+      : openOciSandbox({ ...options, runtime: findRuntime(runtime) });
   let made = 0;
   const fresh = (kind: string): string => {
     made += 1;

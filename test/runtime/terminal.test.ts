@@ -17,11 +17,12 @@ beforeAll(async () => {
   engine = await bundleProgram(
     dir,
     `import { mkdtempSync, mkdirSync } from "node:fs";
-    import { DEFAULT_LIMITS, DEFAULT_SECURITY, openSandbox } from "./src/runtime/index.js";
-    const [script, stdio] = process.argv.slice(2);
+    import { DEFAULT_LIMITS, DEFAULT_SECURITY, findRuntime, openOciSandbox, openSandbox } from "./src/runtime/index.js";
+    const [script, stdio, runtime] = process.argv.slice(2);
     const dir = mkdtempSync(${JSON.stringify(join(dir, "run-"))});
     for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
-    const sandbox = openSandbox({ childPath: ${JSON.stringify(childPath)}, scratchDir: ${JSON.stringify(join(dir, "scratch"))}, userNamespace: false });
+    const options = { childPath: ${JSON.stringify(childPath)}, scratchDir: ${JSON.stringify(join(dir, "scratch"))}, userNamespace: false };
+    const sandbox = runtime === undefined ? openSandbox(options) : openOciSandbox({ ...options, runtime: findRuntime(runtime) });
     const status = await sandbox.run({
       rootfs: { kind: "overlay", lowerDirs: [${JSON.stringify(join(dir, "base"))}], upperDir: dir + "/upper", workDir: dir + "/work" },
       argv: ["/bin/sh", "-c", script], env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t",
@@ -41,9 +42,15 @@ interface Session {
 function session(
   shell: string,
   stdio: string,
-  options: { readonly terminal?: string; readonly keys?: string; readonly prompt?: string } = {},
+  options: {
+    readonly terminal?: string;
+    readonly keys?: string;
+    readonly prompt?: string;
+    readonly runtime?: string | undefined;
+  } = {},
 ): Promise<Session> {
-  const quoted = [process.execPath, engine, shell, stdio]
+  const { runtime } = options;
+  const quoted = [process.execPath, engine, shell, stdio, ...(runtime === undefined ? [] : [runtime])]
     .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
     .join(" ");
   const command = options.terminal === undefined ? quoted : `${options.terminal}; ${quoted}`;
@@ -68,12 +75,12 @@ function session(
   });
 }
 
-describe("stdio tty", () => {
+describe.each([undefined, "crun", "runc"])("stdio tty, runtime %s", (runtime) => {
   test("is a terminal of the sandbox's own, with the size of cooper's", async () => {
     const { text } = await session(
       "tty; stty size; test -t 0 && test -t 1 && test -t 2 && echo all; exit 6",
       "tty",
-      { terminal: "stty rows 40 cols 132" },
+      { runtime, terminal: "stty rows 40 cols 132" },
     );
     expect(text).toContain("/dev/pts/0\n40 132\nall\n");
     expect(text).toContain('[{"kind":"exited","code":6}]');
@@ -82,6 +89,7 @@ describe("stdio tty", () => {
   test("keys arrive raw: Ctrl-C is the process's", async () => {
     const shell = "trap 'echo caught; exit 9' INT; echo ready; read line; echo never";
     const { text } = await session(shell, "tty", {
+      runtime,
       terminal: "stty rows 24 cols 80",
       prompt: "ready",
       keys: "\x03",
@@ -95,6 +103,7 @@ describe("stdio tty", () => {
       "echo ready; read line; echo got $line; seq 1 20000 | tail -c 20000; echo end",
       "tty",
       {
+        runtime,
         terminal: "stty rows 24 cols 80",
         prompt: "ready",
         keys: "hello\r",
@@ -105,15 +114,17 @@ describe("stdio tty", () => {
   });
 
   test("works without a terminal of cooper's own", async () => {
-    const { text } = await session("test -t 0 && echo terminal; read line; echo got $line", "tty");
+    const { text } = await session("test -t 0 && echo terminal; read line; echo got $line", "tty", {
+      runtime,
+    });
     expect(text).toContain("terminal");
     expect(text).toContain("got from outside");
   });
 });
 
-describe("stdio inherit", () => {
+describe.each([undefined, "crun", "runc"])("stdio inherit, runtime %s", (runtime) => {
   test("is cooper's own streams", async () => {
-    const { text } = await session("cat; echo out; echo err >&2; exit 2", "inherit");
+    const { text } = await session("cat; echo out; echo err >&2; exit 2", "inherit", { runtime });
     expect(text).toContain("from outside\n");
     expect(text).toContain("out\n");
     expect(text).toContain("err\n");
@@ -122,6 +133,7 @@ describe("stdio inherit", () => {
 
   test("X09: a terminal of the host is not the process's own, and cannot be typed into", async () => {
     const { text } = await session("(: < /dev/tty) 2>&1; cut -d' ' -f7 /proc/self/stat", "inherit", {
+      runtime,
       terminal: "true",
     });
     expect(text).toMatch(/\/dev\/tty.*No such device/);
