@@ -1,13 +1,10 @@
 import { closeSync, createReadStream, openSync, readSync } from "node:fs";
 import { posix } from "node:path";
-import { Readable, Transform } from "node:stream";
+import { Readable } from "node:stream";
 import { createGunzip } from "node:zlib";
 import type { Header } from "tar-stream";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import { MAX_DOCUMENT_SIZE } from "../image/index.js";
-
-/** Bytes between the contents of two members: headers, long names, padding. More than that is hostile. */
-const MAX_BETWEEN = 16 * 1024 * 1024;
 
 /** Calls `visit` for every member; a name that stands twice is refused. What `visit` does not read is skipped. */
 export async function eachMember(
@@ -20,15 +17,13 @@ export async function eachMember(
   const file = createReadStream(path);
   const source = isGzip(path) ? file.pipe(createGunzip()) : file;
   const fail = (error: Error): void => extractor.destroy(error);
-  const guard = headerGuard(path);
-  for (const stream of [file, source, guard.stream]) stream.on("error", fail);
-  source.pipe(guard.stream).pipe(extractor);
+  for (const stream of [file, source]) stream.on("error", fail);
+  source.pipe(extractor);
   const seen = new Set<string>();
   try {
     for await (const entry of extractor) {
       signal?.throwIfAborted();
       entry.on("error", fail);
-      guard.content(entry);
       const name = posix.normalize(entry.header.name).replace(/^\/+/, "");
       if (entry.header.type !== "directory" && seen.has(name))
         throw new CooperError("corrupt", `${path}: ${name} stands twice in it`);
@@ -74,31 +69,4 @@ export async function collect(content: Readable, what: string): Promise<Buffer> 
     if (size > MAX_DOCUMENT_SIZE) throw new CooperError("corrupt", `${what} is larger than 4 MiB`);
   }
   return Buffer.concat(chunks);
-}
-
-interface Ending {
-  once(event: "end", listener: () => void): unknown;
-}
-
-/**
- * Passes an archive on and ends it when too much of it is no content: the parser keeps a long name or an extended header in
- * memory whatever size it says it has.
- */
-function headerGuard(path: string): { readonly stream: Transform; content(entry: Ending): void } {
-  let between = 0;
-  let isContent = false;
-  const stream = new Transform({
-    transform(chunk: Buffer, _encoding, done) {
-      between = isContent ? 0 : between + chunk.length;
-      if (between <= MAX_BETWEEN) done(undefined, chunk);
-      else done(new CooperError("corrupt", `cannot read ${path}: it has a header larger than 16 MiB`));
-    },
-  });
-  return {
-    stream,
-    content(entry) {
-      isContent = true;
-      entry.once("end", () => (isContent = false));
-    },
-  };
 }
