@@ -42,15 +42,15 @@ describe("L18: floods", () => {
   });
 
   test("thousands of files, links and markers come through every way in", async () => {
-    const files = Array.from({ length: 3000 }, (_, i) => forgeMember({ name: `f/${i % 10}/${i}` }));
-    const links = Array.from({ length: 3000 }, (_, i) =>
+    const files = Array.from({ length: 800 }, (_, i) => forgeMember({ name: `f/${i % 10}/${i}` }));
+    const links = Array.from({ length: 800 }, (_, i) =>
       forgeMember({ name: `l/${i}`, type: "1", linkName: "f/0/0" }),
     );
     const flood = Buffer.concat([...files, ...links, Buffer.alloc(1024)]);
     const { layer, add, context } = await attack(() => flood);
-    for (const door of [layer, add, context]) expect(accepted(door)).toHaveLength(6012);
+    for (const door of [layer, add, context]) expect(accepted(door)).toHaveLength(1612);
     const deep = "d/".repeat(300);
-    const markers = Array.from({ length: 3000 }, (_, i) =>
+    const markers = Array.from({ length: 800 }, (_, i) =>
       Buffer.concat([forgePax({ path: `${deep}e${i % 100}/.wh..wh..opq` }), forgeMember({ name: "x" })]),
     );
     const opaque = await attack(() => Buffer.concat([...markers, Buffer.alloc(1024)]));
