@@ -2,9 +2,10 @@ import { CooperError } from "../errors.js";
 import { openChrootSandbox } from "./chroot-sandbox.js";
 import { traitsOf } from "./drivers.js";
 import type { DriverName } from "./drivers.js";
+import { findRuntime } from "./oci-runtime.js";
 import { probe } from "./probe.js";
 import type { ProbedDriver } from "./probe.js";
-import { openSandbox } from "./sandbox.js";
+import { openOciSandbox, openSandbox } from "./sandbox.js";
 import type { SandboxOptions } from "./sandbox.js";
 import type { Sandbox } from "./types.js";
 import type { Verdict, Verdicts } from "./verdicts.js";
@@ -37,20 +38,19 @@ export function openDriver(
   return driverOf(driver, runtime).open(options);
 }
 
-function driverOf(driver: DriverName, _runtime: string | undefined): ProbedDriver {
+function driverOf(driver: DriverName, runtime: string | undefined): ProbedDriver {
   const { rootfs } = traitsOf(driver);
   switch (driver) {
     case "native":
       return { open: openSandbox, rootfs };
     case "oci":
-      return { open: notYet, rootfs };
+      return {
+        open: (options) => openOciSandbox({ ...options, runtime: findRuntime(runtime) }),
+        rootfs,
+      };
     case "chroot":
       return { open: openChrootSandbox, rootfs };
   }
-}
-
-function notYet(): never {
-  throw new CooperError("unsupported", "isolation by oci is not there yet");
 }
 
 /**
