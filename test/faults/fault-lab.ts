@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import type { ChildProcess } from "node:child_process";
+import type { ChildProcess, SpawnOptions } from "node:child_process";
 import { randomInt } from "node:crypto";
 import {
   copyFileSync,
@@ -18,6 +18,7 @@ import { checkStore, openStore } from "../../src/store/index.js";
 import { cooper, execute } from "../e2e/command.js";
 import type { CommandOptions, CommandResult } from "../e2e/command.js";
 import { BUSYBOX, BUSYBOX_BASE } from "../support/lab.js";
+import { mountsWith } from "../support/leftovers.js";
 
 export const PROGRAM = fileURLToPath(new URL("../../dist/cooper.cjs", import.meta.url));
 
@@ -41,8 +42,8 @@ export interface FaultLab extends Disposable {
     args?: readonly string[],
     options?: Partial<CommandOptions>,
   ): Promise<CommandResult>;
-  /** `cooper ARGS...`, started. */
-  start(args: readonly string[], stdin?: "ignore" | "pipe"): ChildProcess;
+  /** `cooper ARGS...`, started without input; its outputs are pipes unless `options` says otherwise. */
+  start(args: readonly string[], options?: SpawnOptions): ChildProcess;
   /** A fresh store with the same image; the other stays. */
   freshRoot(): Promise<FaultLab>;
 }
@@ -86,10 +87,11 @@ function labIn(dir: string, root: string, context: string): FaultLab {
       const file = lab.write({ [`Containerfile.${files}`]: text });
       return lab.run(["build", "-f", file, ...args, context], { mayFail: true, ...options });
     },
-    start: (args, stdin = "ignore") =>
+    start: (args, options = {}) =>
       spawn(process.execPath, [PROGRAM, ...args], {
+        stdio: ["ignore", "pipe", "pipe"],
+        ...options,
         env: { ...process.env, ...env, COOPER_ROOT: root },
-        stdio: [stdin, "pipe", "pipe"],
       }),
     freshRoot: async () => {
       const fresh = join(dir, `root-${randomInt(1e9)}`);
@@ -125,8 +127,7 @@ export async function expectNothingLeft(lab: FaultLab): Promise<void> {
   expect(readdirSync(join(lab.root, "tmp"))).toEqual([]);
   expect(readdirSync(join(lab.root, "locks")).filter((name) => name !== "ballast")).toEqual([]);
   expect(await problemsOf(lab.root)).toEqual([]);
-  const mounts = readFileSync("/proc/self/mountinfo", "utf8").split("\n");
-  expect(mounts.filter((line) => line.includes(`${lab.root}/`))).toEqual([]);
+  expect(mountsWith(`${lab.root}/`)).toEqual([]);
 }
 
 /** What `checkStore` finds in a store that nobody has open. */
