@@ -76,6 +76,11 @@ export interface IsolationOptions {
   readonly cpus?: number;
   /** Processes and threads of one step; 0 or -1: no limit. Default 4096. */
   readonly pidsLimit?: number;
+  /**
+   * Devices of this machine that processes find: `HOST[:CONTAINER][:PERMISSIONS]`, where HOST may be a directory of them and
+   * the permissions are some of r, w and m (default: all). Less than all needs cgroup v1 and root.
+   */
+  readonly devices?: readonly string[];
   /** Bytes of /dev/shm; 0: no limit. Default 64 MiB. */
   readonly shmBytes?: number;
 }

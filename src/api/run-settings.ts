@@ -9,6 +9,7 @@ import {
   checkedUlimits,
   mergeCapabilities,
   ownCapabilities,
+  parseDevices,
 } from "../runtime/index.js";
 import { networkSettings } from "./network-settings.js";
 
@@ -21,7 +22,7 @@ export function runSettings(options: IsolationOptions, privileged: boolean): Run
   return {
     security: securityOf(options, privileged),
     limits: limitsOf(options),
-    devices: [],
+    devices: parseDevices(options.devices ?? []),
     network: networkSettings(options),
   };
 }

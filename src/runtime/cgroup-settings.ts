@@ -25,10 +25,9 @@ export interface Setting {
 const PERIOD = 100_000;
 const MEBIBYTE = 1024 * 1024;
 
-/** All limits of a process that need a cgroup. */
-export function settingsFor(limits: SandboxLimits, devices: readonly SandboxDevice[]): readonly Setting[] {
+/** All limits of a process that need a cgroup; `narrow`: the devices of which it may not do everything. */
+export function settingsFor(limits: SandboxLimits, narrow: readonly SandboxDevice[]): readonly Setting[] {
   const { memoryBytes, cpus, pids } = limits;
-  const narrow = devices.filter(({ permissions }) => missingOf(permissions) !== "");
   return [
     ...(memoryBytes === undefined ? [] : [memorySetting(memoryBytes, limits.memorySwapBytes)]),
     ...(cpus === undefined ? [] : [cpuSetting(cpus)]),
@@ -87,7 +86,7 @@ function missingOf(permissions: string): string {
 function devicesSetting(devices: readonly SandboxDevice[]): Setting {
   return {
     controller: "devices",
-    told: `narrow the device ${devices.map(({ source }) => source).join(", ")}`,
+    told: `give no more than some of read, write and mknod on ${devices.map(({ source }) => source).join(", ")}`,
     asked: true,
     v1: devices.map((device) => line("devices.deny", denial(device))),
     v2: [],

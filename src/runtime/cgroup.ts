@@ -197,9 +197,13 @@ function reasonOf({ path, errno }: CgroupRefusal): string {
 }
 
 function explained(setting: Setting, refusal: CgroupRefusal, userNamespace: boolean): CooperError {
+  const { controller } = setting;
   return new CooperError("sandbox", `cannot ${setting.told}: ${reasonOf(refusal)}`, {
-    hint: userNamespace
-      ? "a user may do it below a cgroup that systemd delegates: systemd-run --user --scope -p Delegate=yes cooper …; or build as root"
-      : "cooper must be able to write its own cgroup: inside a container start that with --privileged",
+    hint:
+      controller === "devices"
+        ? "only root on a machine with cgroup v1 can; give the device without permissions, or with rwm"
+        : userNamespace
+          ? "a user may do it below a cgroup that systemd delegates: systemd-run --user --scope -p Delegate=yes cooper …; or build as root"
+          : "cooper must be able to write its own cgroup: inside a container start that with --privileged",
   });
 }

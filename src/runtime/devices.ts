@@ -1,6 +1,7 @@
 import { fstatSync } from "node:fs";
-import type { HelperPlan } from "./helper-plan.js";
-import { codeOf } from "./refusal.js";
+import type { HelperDevice, HelperPlan } from "./helper-plan.js";
+import { codeOf, doing } from "./refusal.js";
+import { openInRoot } from "./root-walk.js";
 import {
   AT_FDCWD,
   MOUNT,
@@ -8,6 +9,7 @@ import {
   O_NOFOLLOW,
   O_PATH,
   attachMount,
+  changeMount,
   cString,
   cloneMount,
   close,
@@ -61,7 +63,42 @@ export function fillDev(rootFd: number, plan: HelperPlan, terminal: number | und
   for (const [name, target] of Object.entries(links)) {
     syscall("symlinkat", `/dev/${name}`, cString(target), devFd, cString(name));
   }
+  for (const device of plan.devices) {
+    if (device.target.startsWith("/dev/")) attachDevice(devFd, device);
+  }
   close(devFd);
+}
+
+/** After everything else in /dev: links that lead out of it end in it. */
+function attachDevice(devFd: number, device: HelperDevice): void {
+  doing(`show the device ${device.target}`, () => {
+    const source = givenDevice(device);
+    const place = { kind: "file", before: () => undefined } as const;
+    const target = openInRoot(devFd, device.target.slice("/dev/".length), place);
+    if (target === undefined) throw syscallError("ENOENT", "openat", device.target);
+    attachMount(source, target.fd, device.target);
+    close(target.fd);
+    close(source);
+  });
+}
+
+/**
+ * The host's own node as a detached mount, after a look whether it still is the device that was meant. It can be opened,
+ * even when it lies in a file system of which that is not true; read-only, so that its mode and owner stay the host's.
+ * The caller closes it.
+ */
+export function givenDevice({ source, kind, number }: HelperDevice): number {
+  const fd = openAt(AT_FDCWD, source, O_PATH | O_NOFOLLOW);
+  try {
+    const stat = fstatSync(fd);
+    const isSame = kind === "block" ? stat.isBlockDevice() : stat.isCharacterDevice();
+    if (!isSame || stat.rdev !== number) throw syscallError("ENODEV", "openat", source);
+    const copy = cloneMount(fd, "");
+    changeMount(copy, MOUNT.readOnly | MOUNT.noSuid | MOUNT.noExec, MOUNT.noDev);
+    return copy;
+  } finally {
+    close(fd);
+  }
 }
 
 /** Kernels may be built without message queues. */

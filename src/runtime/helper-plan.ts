@@ -12,6 +12,15 @@ import type {
 export type HelperMount =
   Exclude<SandboxMount, SecretMount> | (Omit<SecretMount, "content"> & { readonly base64: string });
 
+/** A device node of the host, and what it was when it was looked at. */
+export interface HelperDevice {
+  readonly source: string;
+  readonly target: string;
+  readonly kind: "character" | "block";
+  /** Its number as stat(2) has it. */
+  readonly number: number;
+}
+
 /**
  * What the driver and its helper say to each other over descriptor 3. To the helper: frames of a little-endian 32-bit
  * length and that many bytes of JSON; a plan's frame is followed by `stdinBytes` raw bytes. From the helper: lines of JSON.
@@ -36,6 +45,7 @@ export interface HelperPlan {
   /** "" unless `network` is "private". */
   readonly networkNamespace: string;
   readonly mounts: readonly HelperMount[];
+  readonly devices: readonly HelperDevice[];
   readonly stdin: "null" | "inherit" | "bytes";
   readonly stdinBytes: number;
   readonly stdio: "pipe" | "inherit" | "tty";

@@ -3,14 +3,15 @@ import { join } from "node:path";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import { isCapability } from "./capabilities.js";
 import type { ProcessCgroup } from "./cgroup.js";
-import type { HelperMount, HelperPlan } from "./helper-plan.js";
+import { checkDeviceTarget, lookAtDevice } from "./device-request.js";
+import type { HelperDevice, HelperMount, HelperPlan } from "./helper-plan.js";
 import type { OciRuntime } from "./oci-runtime.js";
 import { seccompJson } from "./oci-seccomp.js";
 import { filterOf } from "./seccomp-filter.js";
 import { isSystemPlace, stubLayers } from "./stubs.js";
 import type { MountPlace, StubLayers } from "./stubs.js";
 import { terminalSize } from "./terminal.js";
-import type { SandboxMount, SandboxPlan } from "./types.js";
+import type { SandboxDevice, SandboxMount, SandboxPlan } from "./types.js";
 import { lowered, resourceNumber } from "./ulimits.js";
 
 const LAST_ID = 2 ** 32 - 2;
@@ -55,6 +56,7 @@ export function refuseImpossible(plan: SandboxPlan): void {
   }
   if ((plan.network === "private") !== (plan.networkNamespace !== undefined))
     throw new Error(`network ${plan.network} with the namespace ${plan.networkNamespace ?? "of nobody"}`);
+  for (const { target } of plan.devices) checkDeviceTarget(target, target);
   for (const { target } of plan.mounts) {
     if (isSystemPlace(target))
       throw new CooperError(
@@ -80,13 +82,15 @@ export function helperPlan(
 ): HelperPlan {
   if (plan.security.userNamespace === "own")
     throw new CooperError("unsupported", "the sandbox does not offer a user namespace of its own yet");
-  if (plan.devices.length > 0) throw new CooperError("unsupported", "the sandbox does not offer devices yet");
   const { rootfs, stdin } = plan;
   const { capabilities, noNewPrivileges, kernelFiles, userNamespace: ownNamespace } = plan.security;
   if (rootfs.kind !== "overlay") throw new Error("this driver mounts overlays");
   return {
     type: "plan",
-    lowerDirs: home.stubs.around(rootfs.lowerDirs, plan.mounts.flatMap(placesOf)),
+    lowerDirs: home.stubs.around(rootfs.lowerDirs, [
+      ...plan.mounts.flatMap(placesOf),
+      ...plan.devices.filter(({ target }) => !isSystemPlace(target)).map(stubOf),
+    ]),
     upperDir: rootfs.upperDir,
     workDir: rootfs.workDir,
     mountPoint: home.mountPoint,
@@ -101,6 +105,7 @@ export function helperPlan(
     network: plan.network,
     networkNamespace: plan.networkNamespace ?? "",
     mounts: plan.mounts.map(forHelper),
+    devices: plan.devices.map(deviceForHelper),
     stdin: typeof stdin === "string" ? stdin : "bytes",
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,
     stdio: plan.stdio,
@@ -131,6 +136,16 @@ export function forHelper(mount: SandboxMount): HelperMount {
   if (mount.type !== "secret") return mount;
   const { content, ...rest } = mount;
   return { ...rest, base64: Buffer.from(content).toString("base64") };
+}
+
+function stubOf({ target }: SandboxDevice): MountPlace {
+  return { target, kind: "file" };
+}
+
+/** What the helper must find there, too. */
+function deviceForHelper({ source, target }: SandboxDevice): HelperDevice {
+  const { kind, number } = lookAtDevice(source);
+  return { source, target, kind, number };
 }
 
 /** Where it is to be mounted, when it is known what it is; else the helper makes a place, and removes it. */

@@ -3,6 +3,7 @@ import { constants } from "node:os";
 import { CooperError } from "../errors.js";
 import { openCgroups } from "./cgroup.js";
 import type { ProcessCgroup } from "./cgroup.js";
+import { narrowedDevices } from "./device-request.js";
 import { explainRefusal } from "./explain.js";
 import { startHelper } from "./helper.js";
 import type { Helper } from "./helper.js";
@@ -60,7 +61,7 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
       if (runOptions.signal.aborted) throw abortedError();
       refuseImpossible(plan);
       home ??= makeHome(options.scratchDir);
-      const cgroup = cgroups.make(plan.limits, plan.devices);
+      const cgroup = cgroups.make(plan.limits, narrowedDevices(plan));
       let helper: Helper | undefined;
       try {
         tellOfPids(cgroup, plan, options.userNamespace, runOptions);

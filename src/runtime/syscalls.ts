@@ -249,7 +249,12 @@ export function cloneMount(dirFd: number, path: string): number {
 
 /** Adds attributes to a mount and all below it. */
 export function restrictMount(mountFd: number, attributes: number): void {
-  const request = BigUint64Array.from([BigInt(attributes), 0n, 0n, 0n]);
+  changeMount(mountFd, attributes, 0);
+}
+
+/** Adds and takes away attributes of a mount and all below it. */
+export function changeMount(mountFd: number, added: number, removed: number): void {
+  const request = BigUint64Array.from([BigInt(added), BigInt(removed), 0n, 0n]);
   syscall("mount_setattr", undefined, mountFd, EMPTY, AT_EMPTY_PATH | AT_RECURSIVE, request, 32);
 }
 

@@ -1,4 +1,5 @@
 import { closeSync, fchmodSync, fchownSync, fstatSync, openSync, writeSync } from "node:fs";
+import { givenDevice } from "./devices.js";
 import type { HelperMount, HelperPlan } from "./helper-plan.js";
 import { mountOverlay } from "./overlay.js";
 import { codeOf, doing } from "./refusal.js";
@@ -44,7 +45,10 @@ export function attachUserMounts(rootFd: number, plan: HelperPlan): Traces {
     fresh.push(...missingIn(upperFd, [names]));
   };
   for (const name of SYSTEM) makeSystemDirectory(rootFd, name, note);
-  for (const [index, entry] of plan.mounts.entries()) attach(rootFd, { entry, index, plan }, note);
+  for (const [index, entry] of plan.mounts.entries())
+    attach(rootFd, entry.target, detached({ entry, index, plan }), note);
+  for (const device of plan.devices.filter(({ target }) => !target.startsWith("/dev/")))
+    doing(`show the device ${device.target}`, () => attach(rootFd, device.target, givenDevice(device), note));
   const traces = {
     stubs: fresh.length === 0 ? [] : rememberStubs(upperFd, fresh),
     times: times.after(upperFd),
@@ -68,23 +72,21 @@ interface Planned {
   readonly plan: HelperPlan;
 }
 
-function attach(rootFd: number, planned: Planned, note: Note): void {
-  const { entry } = planned;
-  const source = detached(planned);
+function attach(rootFd: number, place: string, source: number, note: Note): void {
   const kind = fstatSync(source).isDirectory() ? "directory" : "file";
   const before = (names: readonly string[]): void => {
-    refuseSystemPlace(entry.target, names);
+    refuseSystemPlace(place, names);
     note(names);
   };
   try {
-    const target = openInRoot(rootFd, entry.target, { kind, before });
-    if (target === undefined) throw syscallError("ENOENT", "openat", entry.target);
-    refuseSystemPlace(entry.target, target.names);
-    attachMount(source, target.fd, entry.target);
+    const target = openInRoot(rootFd, place, { kind, before });
+    if (target === undefined) throw syscallError("ENOENT", "openat", place);
+    refuseSystemPlace(place, target.names);
+    attachMount(source, target.fd, place);
     close(target.fd);
   } catch (error) {
     // An image may point its resolv.conf at /dev/null and the like: then it is not ours to fill.
-    if (!(NETWORK_FILES.includes(entry.target) && codeOf(error) === "EINVAL")) throw error;
+    if (!(NETWORK_FILES.includes(place) && codeOf(error) === "EINVAL")) throw error;
   }
   close(source);
 }

@@ -36,7 +36,7 @@ writeFileSync(profile, "{}");
 afterAll(() => rmSync(dir, { recursive: true }));
 
 const NAMES =
-  "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes memoryBytes memorySwapBytes cpus pidsLimit".split(
+  "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes memoryBytes memorySwapBytes cpus pidsLimit devices".split(
     " ",
   );
 
@@ -64,6 +64,7 @@ describe("what processes may do and use", () => {
     [["--memory=1g", "--memory-swap", "2g"], { memoryBytes: 2 ** 30, memorySwapBytes: 2 ** 31 }],
     [["--cpus", "1.5", "--pids-limit", "-1"], { cpus: 1.5, pidsLimit: -1 }],
     [["--pids-limit=100"], { pidsLimit: 100 }],
+    [["--device", "/dev/fuse", "--device=/dev/a:/dev/b:rw"], { devices: ["/dev/fuse", "/dev/a:/dev/b:rw"] }],
     [["--shm-size", "64m"], { shmBytes: 64 << 20 }],
     [["--shm-size=1.5g"], { shmBytes: 1.5 * 2 ** 30 }],
     [["--shm-size=512KiB"], { shmBytes: 512 << 10 }],

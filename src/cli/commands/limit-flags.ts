@@ -37,6 +37,11 @@ export const limitFlags = {
     value: "N",
     help: "processes and threads at once (default 4096; 0 or -1: no limit)",
   },
+  device: {
+    kind: "list",
+    value: "HOST[:CONTAINER][:rwm]",
+    help: "show processes a device of this machine, or a directory of them; may be repeated",
+  },
   "shm-size": {
     kind: "string",
     value: "SIZE",
@@ -48,13 +53,14 @@ type Given = Flags<typeof limitFlags>;
 
 /** The flags as options; what was not given stays out. Throws `usage` and `unsupported`, naming the flag. */
 export function isolationOptions(given: Given, world: World): IsolationOptions {
-  const { ulimit, "cap-add": capAdd, "cap-drop": capDrop, "shm-size": shm } = given;
+  const { ulimit, "cap-add": capAdd, "cap-drop": capDrop, "shm-size": shm, device } = given;
   return {
     ...(capAdd.length === 0 ? {} : { capAdd: capAdd.flatMap((text) => text.split(",")) }),
     ...(capDrop.length === 0 ? {} : { capDrop: capDrop.flatMap((text) => text.split(",")) }),
     ...Object.assign({}, ...given["security-opt"].map((text) => securityOption(text, world))),
     ...(ulimit.length === 0 ? {} : { ulimits: ulimit.map(ulimitOf) }),
     ...limitOptions(given),
+    ...(device.length === 0 ? {} : { devices: device }),
     ...(shm === undefined ? {} : { shmBytes: bytesOf("--shm-size", shm) }),
   };
 }
