@@ -6,6 +6,7 @@ import type {
   ImageTimes,
   OnFailure,
   ParsedContainerfile,
+  RunSettings,
 } from "../builder/index.js";
 import {
   EPOCH_ARG,
@@ -48,6 +49,7 @@ import type { Leases } from "./leases.js";
 import { openLeases } from "./leases.js";
 import { entitlements } from "./network-settings.js";
 import { limiter } from "./limiter.js";
+import { outlookOf } from "./outlook.js";
 import type { NamedContexts } from "./named-contexts.js";
 import { LAYOUT, namedContexts } from "./named-contexts.js";
 import { requirePrivileges } from "./privileges.js";
@@ -86,7 +88,9 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
   const isolation = openIsolation(workshop, options, options.onEvent);
   await using networks = stepNetworks(isolation, (event) => options.onEvent?.(event));
   try {
+    const settings = runSettings(options, workshop.privileged);
     const engine = engineOf(workshop, plan, options, {
+      settings,
       context: context.get,
       contexts,
       leases,
@@ -97,6 +101,7 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
       times,
       secret,
       agent: agents.socket,
+      outlook: outlookOf(workshop, isolation, options, { settings, volumes }),
       volumes: () => openVolumes(volumes, workshop.scratchDir),
     });
     const { baseImage, emit } = engine;
@@ -213,11 +218,11 @@ function engineOf(
     readonly onFailure: OnFailure;
     readonly signal: AbortSignal;
     readonly times: ImageTimes;
-  } & Pick<BuildEngine, "secret" | "agent" | "volumes">,
+    readonly settings: RunSettings;
+  } & Pick<BuildEngine, "secret" | "agent" | "volumes" | "outlook">,
 ): BuildEngine {
-  const { context, contexts, isolation, leases, networks, onFailure, signal, times, secret, agent, volumes } =
-    work;
-  const settings = runSettings(options, workshop.privileged);
+  const { context, contexts, isolation, leases, networks, onFailure, settings, signal, times } = work;
+  const { agent, outlook, secret, volumes } = work;
   const bases = new Map<string, Promise<StoredImage>>();
   const find = async (name: string, platform: Platform): Promise<StoredImage> => {
     if (!name.startsWith(LAYOUT)) {
@@ -239,6 +244,7 @@ function engineOf(
     context,
     namedContext: contexts.open,
     sandbox: isolation.sandbox,
+    outlook,
     fetcher: workshop.fetcher,
     baseImage,
     canRun: async (platform) => {
@@ -263,6 +269,7 @@ function engineOf(
     volumes,
     secret,
     agent,
+    isGiven: (type, id) => Object.hasOwn((type === "secret" ? options.secrets : options.ssh) ?? {}, id),
     environment: process.env,
     now: Date.now,
     times,

@@ -5,6 +5,7 @@ import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
 import type { StageResult } from "./stage.js";
+import { refuseUngiven, refuseUnservedRuns } from "./preflight.js";
 import { runStage } from "./stage.js";
 import { serializeConfig } from "./state.js";
 import { parseTriggers } from "./triggers.js";
@@ -41,6 +42,8 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
     });
   }
   await refuseForeignRuns(plan, engine);
+  await refuseUnservedRuns(plan, engine);
+  if (!run.useCache) refuseUngiven(plan, engine);
   const stop = new AbortController();
   const signal = AbortSignal.any([engine.signal, stop.signal]);
   const results: Promise<StageResult>[] = [];

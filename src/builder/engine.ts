@@ -3,7 +3,14 @@ import type { LayerCache } from "../cache/index.js";
 import type { EventListener } from "../events.js";
 import type { Fetcher } from "../fetch/index.js";
 import type { Platform } from "../image/index.js";
-import type { NetworkMode, Sandbox, SandboxMount, SandboxNotice } from "../runtime/index.js";
+import type {
+  DriverChoice,
+  Need,
+  NetworkMode,
+  Sandbox,
+  SandboxMount,
+  SandboxNotice,
+} from "../runtime/index.js";
 import type { Snapshotter } from "../snapshot/index.js";
 import type { Store, StoredImage } from "../store/index.js";
 import type { RunSettings, StepNetwork } from "./run-settings.js";
@@ -21,6 +28,18 @@ export interface OpenVolumes extends AsyncDisposable {
   readonly mounts: readonly SandboxMount[];
 }
 
+/** What is known before the first step of how its processes will be run. */
+export interface DriverOutlook {
+  /** What options of the build ask of every RUN, where not each driver has it. */
+  readonly needs: readonly Need[];
+  /** Whether the user insists on a driver: then it must work, though all may be cached. */
+  readonly insists: boolean;
+  /** Tried when it is not known yet. Throws `sandbox` when none works. */
+  readonly driver: () => Promise<DriverChoice>;
+  /** Throws `sandbox` for a limit that was asked for and cannot be had. */
+  readonly checkLimits: () => Promise<void>;
+}
+
 /** The workshops a build uses and what else it may touch, made by whoever wires the engine. */
 export interface BuildEngine {
   readonly store: Store;
@@ -32,6 +51,8 @@ export interface BuildEngine {
   /** A directory that `--build-context` names, by the name that `contextName` makes; opened when first asked. */
   readonly namedContext: (name: string) => Promise<BuildContext>;
   readonly sandbox: () => Promise<Sandbox>;
+  /** Missing in a process that cannot try a driver: whoever does its work will look. */
+  readonly outlook: DriverOutlook | undefined;
   /** For ADD of what lies elsewhere. */
   readonly fetcher: () => Promise<Fetcher>;
   /** Pulls (or finds) the image that a FROM or `--from` names, made for a platform. */
@@ -61,6 +82,8 @@ export interface BuildEngine {
   readonly secret: (id: string) => Uint8Array | undefined;
   /** The socket of an ssh-agent that the build was given, by its id. Throws `io`, `not-found`, `usage`. */
   readonly agent: (id: string) => Promise<string | undefined>;
+  /** Whether there is such a secret or agent; nothing is read or started. */
+  readonly isGiven: (type: "secret" | "ssh", id: string) => boolean;
   readonly environment: Readonly<Record<string, string | undefined>>;
   readonly now: () => number;
   readonly times: ImageTimes;

@@ -14,7 +14,7 @@ export type { BuildRun, BuiltImage } from "./build.js";
 export type { ContainerfileLocation, ContainerfileText } from "./containerfile.js";
 export { DEFAULT_NAMES, MAX_CONTAINERFILE, parseCached, readContainerfile } from "./containerfile.js";
 export type { ParsedContainerfile } from "./containerfile.js";
-export type { BuildEngine, OnFailure, OpenVolumes } from "./engine.js";
+export type { BuildEngine, DriverOutlook, OnFailure, OpenVolumes } from "./engine.js";
 export { problemsOf } from "./problems.js";
 export { HOST_GATEWAY, networkFiles } from "./network-files.js";
 export { contextName } from "./origins.js";

@@ -1,6 +1,6 @@
 import { CooperError } from "../errors.js";
 import type { Platform } from "../image/index.js";
-import type { Containerfile, Flag, FromInstruction, Instruction } from "../parser/index.js";
+import type { Containerfile, Flag, FromInstruction, Instruction, RunMount } from "../parser/index.js";
 import type { SourceText } from "../source.js";
 import { evaluateGlobals, platformArgs, unusedBuildArgs } from "./args.js";
 import type { Expansion } from "./expand.js";
@@ -36,6 +36,8 @@ export interface StagePlan {
   /** Everything after FROM, behind the triggers of the base. */
   readonly instructions: readonly PlannedInstruction[];
   readonly origins: Origins;
+  /** The `--mount`s of its RUNs, by their flags; without those that a variable of the base image decides. */
+  readonly mounts: ReadonlyMap<Flag, RunMount>;
 }
 
 /** Where each COPY with `--from` reads, by instruction, and each mount with `from`, by its flag. */
@@ -98,7 +100,7 @@ export function makePlan(
   const links = linkStages(scene);
   const reachable = reach(target, links);
   const position = new Map(reachable.map((number, index) => [number, index]));
-  const planned = reachable.flatMap((number): StagePlan[] => {
+  const linked = reachable.flatMap((number): UncheckedStage[] => {
     const [stage, link] = [raw[number], links[number]];
     return stage && link ? [toStagePlan(stage, link, number, position)] : [];
   });
@@ -107,7 +109,10 @@ export function makePlan(
       if (instruction.kind === "RUN") for (const flag of instruction.flags) checkChoice(flag, own.source);
     }
   }
-  for (const stage of planned) refuseFlags(stage, links, options.allow);
+  const planned = linked.map((stage): StagePlan => ({
+    ...stage,
+    mounts: checkFlags(stage, links, options.allow),
+  }));
   const every = [...globals, ...raw.flatMap((stage) => stage.instructions.map((one) => one.instruction))];
   return {
     source,
@@ -121,6 +126,8 @@ export function makePlan(
     withTriggers: (found) => makePlan(source, file, options, found),
   };
 }
+
+type UncheckedStage = Omit<StagePlan, "mounts">;
 
 interface Scene extends Names {
   readonly at: Expansion;
@@ -261,7 +268,7 @@ function toStagePlan(
   link: Link,
   number: number,
   position: ReadonlyMap<number, number>,
-): StagePlan {
+): UncheckedStage {
   const moved = (origin: Origin): Origin =>
     origin.kind === "stage" ? { kind: "stage", stage: position.get(origin.stage) ?? 0 } : origin;
   return {
@@ -276,13 +283,20 @@ function toStagePlan(
   };
 }
 
-function refuseFlags(stage: StagePlan, links: readonly Link[], allow: ReadonlySet<Entitlement>): void {
+function checkFlags(
+  stage: UncheckedStage,
+  links: readonly Link[],
+  allow: ReadonlySet<Entitlement>,
+): StagePlan["mounts"] {
+  const mounts = new Map<Flag, RunMount>();
   for (const { instruction, at } of stage.instructions) {
     checkCopies(at.source, [instruction]);
     const link = links[stage.number];
     if (instruction.kind !== "RUN" || instruction.flags.length === 0 || !link) continue;
-    checkRunFlags(instruction, at, link.knownBefore(instruction), allow);
+    const own = checkRunFlags(instruction, at, link.knownBefore(instruction), allow);
+    for (const [flag, mount] of own) mounts.set(flag, mount);
   }
+  return mounts;
 }
 
 function imagesOf(stages: readonly StagePlan[]): readonly ImageOrigin[] {

@@ -1,5 +1,5 @@
 import { CooperError, withPlace } from "../errors.js";
-import type { Flag, RunInstruction } from "../parser/index.js";
+import type { Flag, RunInstruction, RunMount } from "../parser/index.js";
 import { checkRunMount, mountFrom, mountWish } from "../parser/index.js";
 import { isSystemPlace } from "../runtime/index.js";
 import type { SourceText } from "../source.js";
@@ -18,28 +18,32 @@ const CHOICES: Readonly<Record<string, readonly string[]>> = {
 };
 
 /**
- * Judges the flags of a RUN as far as the variables are known, then refuses what the sandbox does not offer. Throws
- * `syntax`, `usage` and `unsupported` with the place of the flag.
+ * Judges the flags of a RUN as far as the variables are known, then refuses what the sandbox does not offer. Returns its
+ * mounts of which all is known, by their flags. Throws `syntax`, `usage` and `unsupported` with the place of the flag.
  */
 export function checkRunFlags(
   instruction: RunInstruction,
   at: Expansion,
   known: KnownVariables,
   allow: ReadonlySet<Entitlement>,
-): void {
+): ReadonlyMap<Flag, RunMount> {
   const refused: CooperError[] = [];
+  const mounts = new Map<Flag, RunMount>();
   for (const flag of instruction.flags) {
-    if (flag.name === "mount") checkMount(flag, at, known);
-    else if (flag.name in CHOICES) {
+    if (flag.name === "mount") {
+      const mount = checkMount(flag, at, known);
+      if (mount) mounts.set(flag, mount);
+    } else if (flag.name in CHOICES) {
       const needed = ENTITLEMENTS.find((word) => word === `${flag.name}.${flag.value}`);
       if (needed !== undefined && !allow.has(needed)) refused.push(notAllowed(needed, flag, at));
     } else refused.push(notOffered(`--${flag.name}`, flag, at));
   }
   const [first] = refused;
   if (first) throw first;
+  return mounts;
 }
 
-function checkMount(flag: Flag, at: Expansion, known: KnownVariables): void {
+function checkMount(flag: Flag, at: Expansion, known: KnownVariables): RunMount | undefined {
   const expand = (text: string): string | undefined =>
     expandKnown(known, (lookup) => expandAt(at.source, { text, span: flag.span }, at.escape, lookup));
   try {
@@ -50,6 +54,7 @@ function checkMount(flag: Flag, at: Expansion, known: KnownVariables): void {
       throw new CooperError("unsupported", `RUN --mount: ${wish.key} is not supported`, {
         hint: wish.instead,
       });
+    return mount;
   } catch (error) {
     throw withPlace(error, at.source, flag.span);
   }

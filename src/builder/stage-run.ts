@@ -6,6 +6,7 @@ import type { ImageConfig } from "../image/index.js";
 import { chainIdOf, digestOf, formatPlatform } from "../image/index.js";
 import type { Instruction } from "../parser/index.js";
 import type { StoredImage } from "../store/index.js";
+import { refuseUngivenAfter } from "./preflight.js";
 import type { StageOptions, StageResult } from "./stage.js";
 import type { StageState, StepOutcome } from "./state.js";
 import { serializeConfig, withStep } from "./state.js";
@@ -15,6 +16,9 @@ import type { PreparedStep } from "./steps/step.js";
 
 /** Instructions whose layers hold files with times. */
 const LAYER_MAKERS: ReadonlySet<string> = new Set(["RUN", "COPY", "ADD", "WORKDIR"]);
+
+/** Those whose layers no later step can do without: a changed LABEL, say, leaves every RUN after it cached. */
+const FILE_MAKERS: ReadonlySet<string> = new Set(["RUN", "COPY", "ADD"]);
 
 /** The moving part of a stage: its state, replaced step by step. */
 export class StageRun {
@@ -148,10 +152,11 @@ export class StageRun {
     key: CacheKey,
     rest: readonly Instruction[],
   ): Promise<{ readonly image: StoredImage }> {
-    const { engine, useCache } = this.#options;
+    const { engine, plan, stage, useCache } = this.#options;
     const site = this.#siteName(step);
     const reason = useCache ? engine.cache.explain(key, site) : undefined;
     if (reason !== undefined) engine.emit({ type: "cache-miss", step: step.site.position, reason });
+    if (FILE_MAKERS.has(step.instruction.kind)) refuseUngivenAfter(plan, stage, rest, engine);
     engine.requirePrivileges();
     if (rest.some((later) => later.kind === "RUN")) engine.prewarm();
     const { diffId } = await engine.limit(() => {

@@ -97,6 +97,17 @@ export function openCgroups(userNamespace: boolean): Cgroups {
   };
 }
 
+/** Makes the cgroup that a process would have, for what was asked only, and removes it. Throws what `make` does. */
+export async function checkLimits(
+  limits: SandboxLimits,
+  devices: readonly SandboxDevice[],
+  userNamespace: boolean,
+): Promise<void> {
+  await using cgroups = openCgroups(userNamespace);
+  const pids = limits.pids.asked ? limits.pids : { limit: 0, asked: false };
+  await cgroups.make({ ...limits, pids }, devices).remove();
+}
+
 /** Once more without the default limit: what was asked for may be to be had alone. */
 function withAsked(
   asked: readonly Setting[],

@@ -64,7 +64,7 @@ function refuseUnavailable(plan: SandboxPlan): void {
     ["device", "a device", plan.devices.length > 0],
     ["limit", "--memory", limits.memoryBytes !== undefined],
     ["limit", "--cpus", limits.cpus !== undefined],
-    ["limit", "--pids-limit", limits.pids.asked],
+    ["limit", "--pids-limit", limits.pids.asked && limits.pids.limit > 0],
     ["insecure", "--security=insecure", security.kernelFiles === "open"],
     ["userns", "a user namespace of its own", security.userNamespace === "own"],
     ["seccomp", "a seccomp profile", security.seccomp.kind === "profile"],

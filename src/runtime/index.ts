@@ -35,6 +35,7 @@ export type { SandboxOptions } from "./sandbox.js";
 export { isSystemPlace } from "./stubs.js";
 export { describeChoice, openDriver, selectDriver } from "./select.js";
 export type { DriverChoice, DriverRequest } from "./select.js";
+export { checkLimits } from "./cgroup.js";
 export { memoryText } from "./cgroup-settings.js";
 export { checkedUlimits } from "./ulimits.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";

@@ -3,6 +3,7 @@ import { CooperError } from "../../errors.js";
 import type { SecretMount } from "../../parser/index.js";
 import { componentOf, targetIn } from "./common.js";
 import type { MountSite } from "./index.js";
+import { notGiven } from "./not-given.js";
 import type { MountWork, OpenMount, PreparedMount } from "./types.js";
 import { plainMount } from "./types.js";
 
@@ -16,9 +17,7 @@ function open(mount: SecretMount, site: MountSite, { engine }: MountWork): OpenM
   const content = engine.secret(id);
   if (content === undefined) {
     if (!mount.required) return plainMount([]);
-    throw new CooperError("not-found", `RUN --mount: secret "${id}" was not given`, {
-      hint: `give it: --secret id=${id},src=FILE or --secret id=${id},env=VARIABLE`,
-    });
+    throw notGiven("secret", id);
   }
   if (env !== undefined && content.includes(0))
     throw new CooperError("usage", `RUN --mount: secret "${id}" holds a NUL byte: no variable can hold that`);

@@ -1,8 +1,9 @@
 import { chmodSync, chownSync } from "node:fs";
-import { CooperError, ioError } from "../../errors.js";
+import { ioError } from "../../errors.js";
 import type { SshMount } from "../../parser/index.js";
 import { commonOf, componentOf } from "./common.js";
 import type { MountSite } from "./index.js";
+import { notGiven } from "./not-given.js";
 import type { MountWork, OpenMount, PreparedMount } from "./types.js";
 import { plainMount } from "./types.js";
 
@@ -18,10 +19,7 @@ async function open(mount: SshMount, site: MountSite, { engine }: MountWork): Pr
   const upstream = await engine.agent(id);
   if (upstream === undefined) {
     if (!mount.required) return plainMount([]);
-    const flag = id === "default" ? "--ssh default" : `--ssh ${id}=SOCKET-OR-KEY`;
-    throw new CooperError("not-found", `RUN --mount: ssh agent "${id}" was not given`, {
-      hint: `give it: ${flag}`,
-    });
+    throw notGiven("ssh", id);
   }
   const { relayAgent } = await import("./agent-relay.js");
   made += 1;
