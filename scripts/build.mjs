@@ -67,7 +67,11 @@ async function buildCommand() {
       plugins: [packageFiles],
     },
     {
-      entryPoints: { "sandbox-child": "src/runtime/child.ts", "chroot-child": "src/runtime/chroot-child.ts" },
+      entryPoints: {
+        "sandbox-child": "src/runtime/child.ts",
+        "chroot-child": "src/runtime/chroot-child.ts",
+        "overlay-child": "src/runtime/doctor/overlay-child.ts",
+      },
     },
     {
       entryPoints: Object.fromEntries(packages.map((name) => [`lib/${name}`, name])),

@@ -275,6 +275,36 @@ export interface LintResult {
   readonly fixed: readonly Diagnostic[];
 }
 
+/** One thing that `doctor` looked at or tried. */
+export interface DoctorCheck {
+  readonly name: string;
+  readonly group:
+    "system" | "namespaces" | "overlay" | "cgroups" | "ids" | "network" | "runtimes" | "emulation" | "store";
+  /** "unknown": it could not be tried, or does not decide anything by itself. */
+  readonly ok: boolean | "unknown";
+  /** What there is, or the refusal, as one line. */
+  readonly found: string;
+  /** What was refused, as far as it is known: the system call or program, and the errno's name. */
+  readonly call?: string;
+  readonly errno?: string;
+  /** What to change: options of CI systems, switches of the kernel, packages. */
+  readonly advice?: string;
+}
+
+/** Whether processes can be started by a driver, tried for real. */
+export interface DoctorDriver extends Omit<DoctorCheck, "name" | "group" | "ok"> {
+  readonly name: "native" | "oci" | "chroot";
+  readonly ok: boolean;
+}
+
+export interface Diagnosis {
+  readonly checks: readonly DoctorCheck[];
+  /** From the most that can be had to the least. */
+  readonly drivers: readonly DoctorDriver[];
+  /** What isolation "auto" takes; null: nothing works here. */
+  readonly chosen: DoctorDriver["name"] | null;
+}
+
 export interface Cooper extends AsyncDisposable {
   /** Directory of the store. */
   readonly root: string;
@@ -301,6 +331,8 @@ export interface Cooper extends AsyncDisposable {
   load(source: string, options?: { readonly signal?: AbortSignal }): Promise<readonly string[]>;
   /** Runs a process in a fresh container of the image, removed afterwards; resolves to its exit code (128+n for signal n). */
   run(nameOrId: string, options?: RunImageOptions & TransferOptions): Promise<number>;
+  /** Tries everything that isolation needs here, and remembers what came of it for the next build. Fails for nothing that it finds. */
+  doctor(options?: { readonly signal?: AbortSignal }): Promise<Diagnosis>;
   login(
     host: string,
     credentials: { readonly username: string; readonly password: string },

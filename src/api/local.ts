@@ -4,6 +4,7 @@ import { localName, parseReference } from "../image/index.js";
 import { build } from "./build.js";
 import { withDriver } from "./isolation.js";
 import { pullImage, registryOptions } from "./pull.js";
+import type { DoctorPart } from "./doctor.js";
 import type { Workshop } from "./workshop.js";
 
 // What a cached build does not need is loaded when it is first asked for.
@@ -48,6 +49,11 @@ export function localCooper(workshop: Workshop): Cooper {
       abortable(options.signal, async () => {
         const { runImage } = await import("./run.js");
         return withDriver(() => runImage(workshop, nameOrId, options));
+      }),
+    doctor: (options: DoctorPart = {}) =>
+      abortable(options.signal, async () => {
+        const { diagnose } = await import("./doctor.js");
+        return diagnose(workshop, options);
       }),
     login: async (host, credentials, options = {}) =>
       (await workshop.registry()).login(host, credentials, registryOptions(options)),

@@ -57,6 +57,10 @@ function rootless(local: Cooper, workshop: Workshop): Cooper {
     remove: (namesOrIds, options) =>
       remote("remove", namesOrIds, options ?? {}) as ReturnType<Cooper["remove"]>,
     save: (namesOrIds, options) => remote("save", namesOrIds, options) as Promise<void>,
+    doctor: async (options = {}) => {
+      const { diagnoseByEngine } = await import("./doctor.js");
+      return workshop.privileged ? local.doctor(options) : diagnoseByEngine(local, workshop, options);
+    },
     run: (nameOrId, options) => remote("run", nameOrId, options ?? {}) as Promise<number>,
   };
 }

@@ -5,7 +5,7 @@ import type { FromEngine, ToEngine } from "./wire.js";
 import { toWire } from "./wire.js";
 import { openWorkshop } from "./workshop.js";
 
-const METHODS = ["build", "push", "remove", "save", "run"] as const;
+const METHODS = ["build", "push", "remove", "save", "run", "doctor"] as const;
 type Method = (typeof METHODS)[number];
 
 /**

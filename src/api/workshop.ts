@@ -8,7 +8,14 @@ import type { Fetcher } from "../fetch/index.js";
 import { CooperError } from "../errors.js";
 import type { StagedDirectory } from "../fs/index.js";
 import type { Registry } from "../registry/index.js";
-import type { DriverChoice, DriverRequest, Rights, Sandbox, Verdicts } from "../runtime/index.js";
+import type {
+  DriverChoice,
+  DriverRequest,
+  Rights,
+  Sandbox,
+  SandboxOptions,
+  Verdicts,
+} from "../runtime/index.js";
 import type { Snapshotter, SnapshotterOptions } from "../snapshot/index.js";
 import type { Store } from "../store/index.js";
 import { openStore } from "../store/index.js";
@@ -26,6 +33,8 @@ export interface Workshop extends AsyncDisposable {
   readonly cache: LayerCache;
   /** Which driver a request gets here; tried when it is not known yet. Throws `sandbox` when none works. */
   readonly driver: (request: DriverRequest) => Promise<DriverChoice>;
+  /** For whoever tries drivers; makes the scratch directory. */
+  readonly sandboxOptions: () => SandboxOptions;
   /** One for each driver and runtime. */
   readonly sandbox: (choice: DriverChoice) => Promise<Sandbox>;
   /** What was found out about this machine before. */
@@ -157,7 +166,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
       rootfs,
     });
   };
-  const sandboxOptions = () => ({
+  const sandboxOptions = (): SandboxOptions => ({
     childPath: distFile("sandbox-child.cjs"),
     scratchDir: scratchDir(),
     userNamespace,
@@ -222,6 +231,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
       return (cache ??= openLayerCache(join(root, "cache")));
     },
     driver: selectDriver,
+    sandboxOptions,
     sandbox: sandboxOf,
     verdicts: () => (verdicts ??= loadVerdicts()),
     rights: () => (rights ??= loadRights()),

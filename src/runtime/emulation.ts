@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { join } from "node:path";
 import type { Platform } from "../image/index.js";
 import { hostPlatform } from "../image/index.js";
@@ -30,6 +30,21 @@ export function canRun({ os, architecture }: Platform, directory = BINFMT): bool
   if (os !== host.os) return false;
   if (architecture === host.architecture || ALSO[host.architecture]?.includes(architecture)) return true;
   return handlers(directory).some((handler) => serves(handler, architecture));
+}
+
+/** Architectures whose programs only an interpreter runs here. */
+export function emulated(directory = BINFMT): readonly string[] {
+  const host = hostPlatform().architecture;
+  const own = [host, ...(ALSO[host] ?? [])];
+  const known = handlers(directory);
+  return Object.keys(MACHINES).filter(
+    (architecture) => !own.includes(architecture) && known.some((handler) => serves(handler, architecture)),
+  );
+}
+
+/** Whether the kernel's list can be read at all. */
+export function listsHandlers(directory = BINFMT): boolean {
+  return existsSync(join(directory, "status"));
 }
 
 function handlers(directory: string): readonly string[] {

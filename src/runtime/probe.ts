@@ -12,6 +12,8 @@ export interface ProbeResult {
   readonly kernel: string;
   /** The refusal of a real attempt, from namespaces to the last capability; undefined when it works. */
   readonly refusal: CooperError | undefined;
+  /** It was given up, which says little about what works. */
+  readonly timedOut: boolean;
 }
 
 /** A driver to try. `rootfs`: what kind it wants. */
@@ -23,7 +25,7 @@ export interface ProbedDriver {
 const NATIVE: ProbedDriver = { open: openSandbox, rootfs: "overlay" };
 const NOTHING = "/cooper-probe";
 /** Far more than a busy machine needs; a runtime that hangs must not stop a build for ever. */
-const PATIENCE_MS = 30_000;
+export const PATIENCE_MS = 30_000;
 /** What says "this driver cannot be had here", and is no mistake of ours. */
 const REFUSALS = ["sandbox", "not-found", "unsupported"] as const;
 
@@ -31,10 +33,14 @@ const REFUSALS = ["sandbox", "not-found", "unsupported"] as const;
  * Does all that a RUN needs, up to starting a program that does not exist: that it is not found means that everything
  * before it works. About 100 ms. `scratchDir` should be on the file system of the store, since overlays depend on it.
  */
-export async function probe(options: SandboxOptions, driver: ProbedDriver = NATIVE): Promise<ProbeResult> {
+export async function probe(
+  options: SandboxOptions,
+  driver: ProbedDriver = NATIVE,
+  patienceMs = PATIENCE_MS,
+): Promise<ProbeResult> {
   const kernel = release();
   const dir = mkdtempSync(join(options.scratchDir, "probe-"));
-  const signal = AbortSignal.timeout(PATIENCE_MS);
+  const signal = AbortSignal.timeout(patienceMs);
   try {
     await using sandbox = driver.open({ ...options, scratchDir: dir });
     const status = await sandbox.run(
@@ -58,16 +64,20 @@ export async function probe(options: SandboxOptions, driver: ProbedDriver = NATI
       },
       { signal },
     );
-    if (status.kind === "exited" && status.code === 127) return { kernel, refusal: undefined };
+    if (status.kind === "exited" && status.code === 127)
+      return { kernel, refusal: undefined, timedOut: false };
     return {
       kernel,
       refusal: new CooperError("sandbox", `a sandbox started, but answered ${JSON.stringify(status)}`),
+      timedOut: false,
     };
   } catch (error) {
-    if (signal.aborted)
-      return { kernel, refusal: new CooperError("sandbox", `no answer within ${PATIENCE_MS / 1000} s`) };
+    if (signal.aborted) {
+      const refusal = new CooperError("sandbox", `no answer within ${patienceMs / 1000} s`);
+      return { kernel, refusal, timedOut: true };
+    }
     if (!REFUSALS.some((code) => hasCode(error, code))) throw error;
-    return { kernel, refusal: error as CooperError };
+    return { kernel, refusal: error as CooperError, timedOut: false };
   } finally {
     rmSync(dir, { recursive: true, force: true });
   }

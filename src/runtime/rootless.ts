@@ -136,10 +136,11 @@ function mapSubordinate(pid: number): void {
   }
 }
 
-async function tryMap(idMap: IdMap): Promise<Verdict> {
+/** Starts a process with ids mapped in this way. */
+export async function tryMap(idMap: IdMap, patienceMs = PATIENCE_MS): Promise<Verdict> {
   if (idMap === "newuidmap" && rangesMissing() !== undefined)
     return { works: false, message: `no subordinate ids in ${rangesMissing()}` };
-  const child = startRootless(idMap, ["true"], { stdio: ["ignore", "ignore", "pipe"], timeout: PATIENCE_MS });
+  const child = startRootless(idMap, ["true"], { stdio: ["ignore", "ignore", "pipe"], timeout: patienceMs });
   let said = "";
   child.stderr?.setEncoding("utf8").on("data", (text: string) => (said += text));
   return new Promise((resolve) => {

@@ -3,7 +3,7 @@ import { openChrootSandbox } from "./chroot-sandbox.js";
 import { traitsOf } from "./drivers.js";
 import type { DriverName } from "./drivers.js";
 import { findRuntime } from "./oci-runtime.js";
-import { probe } from "./probe.js";
+import { PATIENCE_MS, probe } from "./probe.js";
 import type { ProbedDriver } from "./probe.js";
 import { openOciSandbox, openSandbox } from "./sandbox.js";
 import type { SandboxOptions } from "./sandbox.js";
@@ -28,7 +28,7 @@ export interface DriverChoice {
 }
 
 /** From the most that can be had to the least. */
-const LADDER: readonly DriverName[] = ["native", "oci", "chroot"];
+export const LADDER: readonly DriverName[] = ["native", "oci", "chroot"];
 
 /** The sandbox of a driver. */
 export function openDriver(
@@ -93,16 +93,17 @@ export function describeChoice({ driver, runtime, skipped }: DriverChoice): stri
   return `isolation: ${name}${why}${shares === undefined ? "" : `; ${shares}`}`;
 }
 
-/** Tries a driver now, whatever is remembered. */
+/** Tries a driver now, whatever is remembered. That it was too slow for less than the usual patience is not remembered. */
 export async function tryDriver(
   driver: DriverName,
   runtime: string | undefined,
   options: SandboxOptions,
   verdicts: Verdicts,
+  patienceMs = PATIENCE_MS,
 ): Promise<Verdict> {
-  const { refusal } = await probe(options, driverOf(driver, runtime));
+  const { refusal, timedOut } = await probe(options, driverOf(driver, runtime), patienceMs);
   const verdict = verdictOf(refusal);
-  verdicts.remember(nameOf(driver, runtime), verdict);
+  if (!timedOut || patienceMs >= PATIENCE_MS) verdicts.remember(nameOf(driver, runtime), verdict);
   return verdict;
 }
 

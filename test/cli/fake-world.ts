@@ -84,6 +84,7 @@ export function recordingCooper(calls: Call[], answers: Partial<Cooper> = {}): C
     save: (...args) => record("save", args, undefined),
     load: (...args) => record("load", args, ["localhost/hello:latest"]),
     run: (...args) => record("run", args, 0),
+    doctor: (...args) => record("doctor", args, { checks: [], drivers: [], chosen: null }),
     login: (...args) => record("login", args, undefined),
     logout: (...args) => record("logout", args, undefined),
     loggedIn: (...args) => record("loggedIn", args, undefined),

@@ -3,6 +3,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { afterAll, beforeAll, expect, test } from "vitest";
+import type { Diagnosis } from "../../src/cooper.js";
 import { BASE_SUITE, debianBaseTar } from "../support/base-image.js";
 import { makeLockedDown } from "../support/locked-down.js";
 import type { LockedDown } from "../support/locked-down.js";
@@ -129,6 +130,20 @@ CMD ["hello"]
       });
       expect(stat.stdout).toBe("src/said 65534 2\nsrc/also 65534 2\ntmp/mine 65534 1\nsrc/runs 0 1\n");
       expect((await execute("chroot", [rootfs, "/usr/bin/hello"])).stdout).toBe("Hello, world!\n");
+    });
+
+    test("doctor says that chroot is picked, and what to change for native", async () => {
+      const { stdout } = await run(`${COOPER} doctor --json`);
+      const { chosen, drivers, checks } = JSON.parse(stdout) as Diagnosis;
+      expect(chosen).toBe("chroot");
+      expect(drivers[0]).toMatchObject({ name: "native", ok: false, call: "unshare", errno: "EPERM" });
+      expect(drivers[0]?.advice).toContain("GitLab Runner: `privileged = true` in [runners.docker]");
+      expect(drivers[0]?.advice).toContain('`cap_add = ["SYS_ADMIN"]`');
+      const mount = checks.find(({ name }) => name === "mount");
+      expect(mount).toMatchObject({ ok: false, call: "unshare", errno: "EPERM" });
+      const tun = checks.find(({ name }) => name === "/dev/net/tun");
+      expect(tun).toMatchObject({ ok: false, call: "open", errno: "ENOENT" });
+      expect(tun?.advice).toContain('devices = ["/dev/net/tun"]');
     });
 
     test("refuses what cannot be had there, with its place", async () => {

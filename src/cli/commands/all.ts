@@ -4,6 +4,7 @@
  */
 export { build } from "./build.js";
 export { contextLs as "context ls" } from "./context.js";
+export { doctor } from "./doctor.js";
 export { history } from "./history.js";
 export { images } from "./images.js";
 export { inspect } from "./inspect.js";

@@ -21,6 +21,7 @@ export const summaries: Readonly<Record<CommandName, string>> = {
   push: "Upload an image to a registry",
   login: "Log in to a registry",
   logout: "Forget the credentials of a registry",
+  doctor: "Try what isolation needs here, and say what to change",
   version: "Show the version",
 };
 

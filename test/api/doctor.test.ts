@@ -1,0 +1,153 @@
+import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import type { Diagnosis, DoctorCheck } from "../../src/cooper.js";
+import { describeWith } from "../support/packages.js";
+import type { Outcome, Users } from "./users.js";
+import { openUsers, outcomeOf, processesOf } from "./users.js";
+
+interface Answer extends Diagnosis {
+  readonly code: number;
+  check(group: DoctorCheck["group"], name: string): DoctorCheck | undefined;
+}
+
+function answerOf({ code, stdout, stderr }: Outcome): Answer {
+  expect(stderr).toBe("");
+  const diagnosis = JSON.parse(stdout) as Diagnosis;
+  for (const each of [...diagnosis.checks, ...diagnosis.drivers]) {
+    expect(each.found).not.toMatch(/\n/);
+    if (each.errno !== undefined) expect(each.errno).toMatch(/^E[A-Z0-9]+$/);
+  }
+  return {
+    ...diagnosis,
+    code,
+    check: (group, name) => diagnosis.checks.find((each) => each.group === group && each.name === name),
+  };
+}
+
+describeWith(["root", "mounts", "unshare", "newuidmap"], "an ordinary user", () => {
+  let users: Users;
+  beforeAll(() => {
+    users = openUsers();
+  });
+  afterAll(() => users?.[Symbol.dispose]());
+
+  test("with subordinate ids gets native, by marks and ids of its own", async () => {
+    const user = users.add({ subordinateIds: true });
+    const answer = answerOf(await user.cooper("doctor", "--json"));
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    expect(answer.check("overlay", "overlay")).toMatchObject({
+      ok: true,
+      found: expect.stringContaining("user.*"),
+    });
+    expect(answer.check("ids", "/etc/subuid")).toMatchObject({ ok: true });
+    expect(answer.check("system", "user")?.found).toContain(user.name);
+    expect([...processesOf(user.uid).values()]).toEqual([]);
+  });
+
+  test("without them is told which to add", async () => {
+    const user = users.add({ subordinateIds: false });
+    const answer = answerOf(await user.cooper("doctor", "--json"));
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    for (const name of ["/etc/subuid", "unshare --map-auto", "by newuidmap"])
+      expect(answer.check("ids", name)).toMatchObject({
+        ok: false,
+        advice: expect.stringContaining("--add-subuids"),
+      });
+    expect(answer.check("ids", "own id alone")).toMatchObject({ ok: true });
+  });
+
+  test("whom the kernel gives no user namespace is told the switch, and exit code 1", async () => {
+    const user = users.add({ subordinateIds: true });
+    mkdirSync(join(user.home, "s"));
+    chmodSync(join(user.home, "s"), 0o777);
+    // A user namespace in which there can be no other; its user 1 stands for an ordinary one.
+    const script = `echo 0 > /proc/sys/user/max_user_namespaces
+exec setpriv --reuid=1 --regid=1 --clear-groups "$0" "$1" --root "$2" doctor --json`;
+    const cooper = [process.execPath, join(users.dist, "cooper.cjs"), join(user.home, "s/store")];
+    const namespace = ["unshare", "--user", "--map-auto", "--map-root-user", "--"];
+    const answer = answerOf(await user.run([...namespace, "sh", "-c", script, ...cooper]));
+    expect(answer).toMatchObject({ code: 1, chosen: null });
+    expect(answer.check("namespaces", "user")).toMatchObject({
+      ok: false,
+      call: "unshare",
+      errno: "ENOSPC",
+      advice: "sysctl user.max_user_namespaces=28633",
+    });
+    expect(answer.drivers.map(({ name, ok }) => [name, ok])).toEqual([
+      ["native", false],
+      ["oci", false],
+      ["chroot", false],
+    ]);
+    expect(answer.drivers[0]?.advice).toBe("sysctl user.max_user_namespaces=28633");
+  });
+});
+
+describeWith(["root", "mounts", "unshare"], "root", () => {
+  let dir: string;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), "cooper-doctor-api-"));
+  });
+  afterAll(() => rmSync(dir, { recursive: true, force: true }));
+
+  const doctor = async (store: string, ...before: readonly string[]): Promise<Answer> => {
+    const cooper = ["dist/cooper.cjs", "--root", join(dir, store), "doctor", "--json"];
+    const [program = "", ...args] = [...before, process.execPath, ...cooper];
+    return answerOf(await outcomeOf(program, args));
+  };
+  const weak = (set: string) => ["setpriv", `--bounding-set=${set}`, `--inh-caps=${set}`];
+
+  test("with all rights gets native, and finds what it remembered", async () => {
+    const answer = await doctor("all");
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    expect(answer.check("overlay", "many layers")).toMatchObject({ ok: true });
+    expect(readdirSync(join(dir, "all/cache/probe"))).toHaveLength(1);
+    expect(readdirSync(join(dir, "all/tmp"))).toEqual([]);
+  });
+
+  test("without CAP_SYS_ADMIN gets native in a user namespace of its own", async () => {
+    const answer = await doctor("weak", ...weak("-sys_admin"));
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    expect(answer.check("system", "capabilities")).toMatchObject({
+      ok: false,
+      advice: expect.stringContaining("cap_add"),
+    });
+    expect(answer.check("ids", "all of root's")).toMatchObject({ ok: true });
+  });
+
+  test("that may make no namespace gets chroot, and is told what to change for native", async () => {
+    const answer = await doctor("chroot", ...weak("-sys_admin,-setfcap"));
+    expect(answer).toMatchObject({ code: 0, chosen: "chroot" });
+    expect(answer.check("namespaces", "mount")).toMatchObject({ ok: false, call: "unshare", errno: "EPERM" });
+    expect(answer.check("overlay", "overlay")).toMatchObject({ ok: "unknown" });
+    expect(answer.drivers[0]).toMatchObject({
+      name: "native",
+      ok: false,
+      call: "unshare",
+      errno: "EPERM",
+      advice: expect.stringMatching(/privileged = true[^]*cap_add = \["SYS_ADMIN"\]/),
+    });
+  });
+
+  test("without any right is told that nothing works", async () => {
+    expect(await doctor("none", ...weak("-all"))).toMatchObject({ code: 1, chosen: null });
+  });
+});
+
+describe("what the shape promises", () => {
+  test("groups come in their order", async () => {
+    const { GROUPS } = await import("../../src/runtime/doctor/index.js");
+    expect(GROUPS).toEqual([
+      "system",
+      "namespaces",
+      "overlay",
+      "cgroups",
+      "ids",
+      "network",
+      "runtimes",
+      "emulation",
+      "store",
+    ]);
+  });
+});
