@@ -50,6 +50,8 @@ afterAll(() => lab[Symbol.dispose]());
 
 const KINDS: readonly (readonly [needs: readonly Need[], flags: string, instants: number])[] = [
   [["root", "mounts"], "--isolation native", 100],
+  [["root", "mounts", "crun"], "--isolation oci --runtime crun", 15],
+  [["root", "mounts", "runc"], "--isolation oci --runtime runc", 15],
   [["root"], "--isolation chroot", 15],
 ];
 
