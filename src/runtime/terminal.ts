@@ -2,6 +2,7 @@ import { once } from "node:events";
 import { read, write } from "node:fs";
 import { promisify } from "node:util";
 import { close, syscall } from "./syscalls.js";
+import { keepTerminal } from "./terminal-keeper.js";
 
 /** The size of cooper's terminal, or 80 by 24 when it has none. */
 export function terminalSize(): { readonly rows: number; readonly columns: number } {
@@ -27,7 +28,9 @@ export function joinTerminal(master: number): JoinedTerminal {
   const { isatty } = process.getBuiltinModule("node:tty");
   const raw = isatty(0) && typeof stdin.setRawMode === "function";
   const wasRaw = raw && stdin.isRaw;
+  const keeper = raw ? keepTerminal() : undefined;
   if (raw) stdin.setRawMode(true);
+  keeper?.changed();
   let typing: Promise<void> = Promise.resolve();
   const type = (keys: Uint8Array): void => {
     // Whoever no longer reads his keys has ended, or will.
@@ -44,6 +47,7 @@ export function joinTerminal(master: number): JoinedTerminal {
       stdin.off("data", type).off("end", onEnd).pause();
       stdout.off("resize", onResize);
       if (raw) stdin.setRawMode(wasRaw);
+      keeper?.dismiss();
       // Not before the last read has returned: the number could be somebody else's by then.
       void ended.finally(() => close(master));
     },

@@ -1,7 +1,7 @@
 import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
 import { makeContext, openUsers, outcomeOf, SHELL } from "../api/users.js";
 import type { User, Users } from "../api/users.js";
 import { describeWith } from "../support/packages.js";
@@ -130,6 +130,40 @@ describeWith(["root", "mounts", "busybox", "newuidmap", "script"], "on a termina
       expect(processesWith(marker)).toEqual([]);
     });
 
+    test("SIGKILL gives the terminal back as well", async () => {
+      const marker = `6${process.pid}${who.length}`;
+      const run = command(who, ["run", "--rm", "-it", "box", "sh", "-c", `echo up; sleep ${marker}`]);
+      // Something that does not care for the modes of its terminal, and stays on it.
+      const terminal = await openTerminal(["sh", "-c", 'stty -ixon; "$@"; sleep 30; :', "sh", ...run]);
+      await terminal.see(/up\n/);
+      expect(terminal.modes()).toContain("-icanon");
+      for (const pid of coopersOn(marker)) process.kill(pid, "SIGKILL");
+      await vi.waitFor(
+        () => expect(terminal.modes()).toEqual(expect.arrayContaining(["icanon", "echo", "-ixon"])),
+        { timeout: 5000 },
+      );
+      // The shell in front, ours, and its sleep.
+      await vi.waitFor(() => expect(terminal.pids()).toHaveLength(3), { timeout: 5000 });
+      terminal.type("\x03");
+      await terminal.ended;
+    });
+
+    test("a terminal that somebody else has taken over is left to him", async () => {
+      const marker = `7${process.pid}${who.length}`;
+      const run = command(who, ["run", "--rm", "-it", "box", "sh", "-c", `echo up; sleep ${marker}`]);
+      const terminal = await openTerminal(["sh", "-c", '"$@"; echo over; sleep 30; :', "sh", ...run]);
+      await terminal.see(/up\n/);
+      terminal.set("echo", "-icanon");
+      for (const pid of coopersOn(marker)) process.kill(pid, "SIGKILL");
+      // The shell in front, ours, and its sleep.
+      await vi.waitFor(() => expect(terminal.pids()).toHaveLength(3), { timeout: 5000 });
+      await terminal.see(/over/);
+      expect(terminal.modes()).toEqual(expect.arrayContaining(["-icanon", "echo"]));
+      terminal.set("sane");
+      terminal.type("\x03");
+      await terminal.ended;
+    });
+
     test("cooper build --on-failure=shell: what the step left, with its environment", async () => {
       const terminal = await cooper(
         who,
@@ -156,7 +190,14 @@ describeWith(["root", "mounts", "busybox", "newuidmap", "script"], "on a termina
 
 /** Process id of the cooper that the user started, by a word of its arguments. */
 function cooperOn(marker: string): number {
-  const found = processesWith(marker).find((text) => /^\d+ \S*node \S*cooper\.cjs /.test(text));
+  const [found] = coopersOn(marker);
   if (found === undefined) throw new Error(`no cooper with ${marker}`);
-  return Number(found.split(" ")[0]);
+  return found;
+}
+
+/** With the one that it started in a user namespace. */
+function coopersOn(marker: string): readonly number[] {
+  return processesWith(marker)
+    .filter((text) => /^\d+ \S*node \S*cooper\.cjs /.test(text))
+    .map((text) => Number(text.split(" ")[0]));
 }

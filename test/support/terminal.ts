@@ -1,4 +1,5 @@
 import { execFileSync, spawn } from "node:child_process";
+import { readdirSync, readlinkSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
 
 /** A program under a pseudo-terminal of its own, made by script(1). */
@@ -10,6 +11,10 @@ export interface Terminal {
   see(what: RegExp): Promise<void>;
   /** As if the user had changed the size of the window. */
   resize(rows: number, columns: number): void;
+  /** Pids of the programs that have the terminal as their stdin. */
+  pids(): readonly number[];
+  /** Sets modes, in stty's words, as another program on the terminal would. */
+  set(...modes: readonly string[]): void;
   /** stty's words for the modes of the terminal, such as `icanon` or `-icanon`. */
   modes(): readonly string[];
   /** The exit status of the program. */
@@ -61,7 +66,20 @@ export async function openTerminal(
     type: (keys) => void child.stdin.write(keys),
     see,
     resize: (rows, columns) => void stty("rows", String(rows), "cols", String(columns)),
+    pids: () =>
+      readdirSync("/proc")
+        .map(Number)
+        .filter((pid) => stdinOf(pid) === pts),
+    set: (...modes) => void stty(...modes),
     modes: () => stty("-a").split(/[\s;]+/),
     ended: closed.then(() => Number(/status=(\d+)/.exec(text)?.[1] ?? -1)),
   };
+}
+
+function stdinOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/fd/0`);
+  } catch {
+    return undefined; // It has ended, or is no process.
+  }
 }
