@@ -14,9 +14,10 @@ export interface StepNetworks extends AsyncDisposable {
 export function stepNetworks(isolation: Isolation, emit: EventListener): StepNetworks {
   let network: PrivateNetwork | undefined;
   let told = false;
-  const open = async (): Promise<NetworkOutcome> => {
+  /** Undefined for the driver that has none to give: that it shares the machine's is told when it is chosen. */
+  const open = async (): Promise<NetworkOutcome | undefined> => {
     const { driver } = await isolation.driver();
-    if (driver === "chroot") return { kind: "host", reason: "the chroot isolation has no other" };
+    if (driver === "chroot") return undefined;
     const runtime = await import("../runtime/index.js");
     network ??= runtime.privateNetwork();
     return network.open();
@@ -26,7 +27,7 @@ export function stepNetworks(isolation: Isolation, emit: EventListener): StepNet
     of: async (mode) => {
       if (mode !== "private") return { kind: mode, plan: { network: mode } };
       const outcome = await open();
-      if (outcome.kind === "private") {
+      if (outcome?.kind === "private") {
         const { namespace, nameserver, reachesHost } = outcome;
         return {
           kind: "private",
@@ -35,7 +36,8 @@ export function stepNetworks(isolation: Isolation, emit: EventListener): StepNet
           reachesHost,
         };
       }
-      if (!told) emit({ type: "warning", code: "network", message: sharedNetwork(outcome.reason) });
+      if (outcome && !told)
+        emit({ type: "warning", code: "network", message: sharedNetwork(outcome.reason) });
       told = true;
       return { kind: "host", plan: { network: "host" } };
     },
