@@ -3,15 +3,15 @@ import { execFile } from "node:child_process";
 import { mkdirSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { promisify } from "node:util";
-import type { Cooper } from "../../src/index.js";
+import type { BuildOptions, Cooper } from "../../src/index.js";
 import type { Peers } from "../../test/support/peers.js";
 import type { Docker } from "./docker.js";
 import type { Attributes, Builder, BuildRequest } from "./types.js";
 
 const execute = promisify(execFile);
 
-/** This checkout's own. Whoever opened `cooper` closes it. */
-export function cooperBuilder(cooper: Cooper, version: string): Builder {
+/** This checkout's own. `settings` go into every build. Whoever opened `cooper` closes it. */
+export function cooperBuilder(cooper: Cooper, version: string, settings: BuildOptions = {}): Builder {
   return {
     name: "cooper",
     title: `cooper ${version}`,
@@ -23,6 +23,7 @@ export function cooperBuilder(cooper: Cooper, version: string): Builder {
     async build({ file, contextDir, target, buildArgs, contexts, tag, dest }) {
       try {
         const { imageId } = await cooper.build({
+          ...settings,
           file,
           contextDir,
           ...(target === undefined ? {} : { target }),
