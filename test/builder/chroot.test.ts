@@ -84,7 +84,7 @@ FROM base
 RUN --mount=type=cache,target=/c echo 1 >> /c/f
 RUN --mount=type=cache,target=/c --mount=type=cache,target=/twice,id=/c echo 2 >> /c/f; cat /c/f /twice/f > /result
 RUN --mount=type=cache,target=/c,ro cat /c/f && echo 3 >> /c/f
-RUN --mount=type=secret,id=s,target=/run/deep/s,mode=0400 cat /run/deep/s
+RUN --mount=type=secret,id=s,target=/run/deep/s,mode=0400 read -r it < /run/deep/s && echo "$it"
 RUN --mount=target=/ctx cat /ctx/context-file
 RUN --mount=target=/ctx,rw echo changed > /ctx/context-file && cat /ctx/context-file
 RUN --mount=from=other,source=/o,target=/o cat /o/f
