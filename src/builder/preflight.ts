@@ -78,7 +78,7 @@ function refusal(
     ...place,
     hint: insists
       ? `leave out --isolation ${driver}: another one may work here`
-      : `${why.join("; ")}; docs/isolation.md says what to change`,
+      : `${why.join("; ")}; cooper doctor says what to change`,
   });
 }
 

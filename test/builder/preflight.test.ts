@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import type { BuildOptions } from "../../src/index.js";
-import { outcomeOf } from "../api/users.js";
+import { makeContext, openUsers, outcomeOf } from "../api/users.js";
 import type { Outcome } from "../api/users.js";
 import { BUSYBOX_BASE, openLab } from "../support/lab.js";
 import type { Lab } from "../support/lab.js";
@@ -93,18 +93,22 @@ describeWith(["root", "busybox"], "a driver that is insisted on", () => {
   });
 });
 
-describeWith(["root", "busybox"], "the command", () => {
-  const command = async (lab: Lab, ...args: readonly string[]): Promise<Outcome> => {
+describeWith(["root", "mounts", "busybox", "unshare"], "the command", () => {
+  /** `world`: what is different for this process alone, as a command. */
+  const command = async (lab: Lab, world: string, ...args: readonly string[]): Promise<Outcome> => {
     lab.write({ Containerfile: `${EARLIER}RUN --network=none true\n` });
     const argv = ["build", "--root", join(lab.dir, "root"), ...args, lab.context];
-    // Without a cgroup file system, as in many containers: the machine's own stays as it is.
-    const script = 'umount -lR /sys/fs/cgroup && exec "$0" dist/cooper.cjs "$@"';
+    const script = `${world} && exec "$0" dist/cooper.cjs "$@"`;
     return outcomeOf("unshare", ["-m", "sh", "-c", script, process.execPath, ...argv]);
   };
+  /** As in many containers. */
+  const WITHOUT_CGROUPS = "umount -lR /sys/fs/cgroup";
+  /** All but the chroot driver need it. */
+  const WITHOUT_UNSHARE = "mount --bind /bin/false /usr/bin/unshare";
 
   test("tells in one line what the driver lacks and where", async () => {
     await using lab = await openLab();
-    const { code, stderr, stdout } = await command(lab, "--isolation", "chroot");
+    const { code, stderr, stdout } = await command(lab, "true", "--isolation", "chroot");
     expect({ code, stdout }).toEqual({ code: 125, stdout: "" });
     expect(stderr.split("\n")).toEqual([
       'Error: isolation "chroot" cannot do this: --network=none needs a network namespace',
@@ -116,15 +120,36 @@ describeWith(["root", "busybox"], "the command", () => {
     ]);
   });
 
+  test("says why there is no better isolation", async () => {
+    await using lab = await openLab();
+    const { code, stderr } = await command(lab, WITHOUT_UNSHARE);
+    expect(code).toBe(125);
+    expect(stderr).toMatch(/^Error: isolation "chroot" cannot do this: --network=none needs .*\n {2}at /);
+    expect(stderr).toMatch(/\n {2}hint: native does not work here: .*; cooper doctor says what to change\n$/);
+    expect(stderr).not.toContain("STEP");
+  });
+
   test.each([
     ["--memory=64m", "cannot limit the memory to 64 MiB: "],
     ["--cpus=1", "cannot limit the processors to 1: "],
     ["--pids-limit=100", "cannot limit the processes to 100: "],
   ])("%s that cannot be had is told before the first step", async (flag, message) => {
     await using lab = await openLab();
-    const { code, stderr, stdout } = await command(lab, flag);
+    const { code, stderr, stdout } = await command(lab, WITHOUT_CGROUPS, flag);
     expect({ code, stdout }).toEqual({ code: 125, stdout: "" });
     expect(stderr).toContain(message);
+    expect(stderr).not.toContain("STEP");
+  });
+});
+
+describeWith(["root", "busybox", "newuidmap", "unshare"], "an ordinary user", () => {
+  test("is told of a limit that cannot be had before the first step", async () => {
+    using users = openUsers();
+    const user = users.add({ subordinateIds: true });
+    const path = makeContext(user.home, "context", EARLIER);
+    const { code, stderr } = await user.cooper("build", "--memory=64m", path);
+    expect(code).toBe(125);
+    expect(stderr).toMatch(/^Error: cannot limit the memory to 64 MiB: /);
     expect(stderr).not.toContain("STEP");
   });
 });
