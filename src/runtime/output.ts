@@ -1,5 +1,7 @@
 import { closeSync, constants, openSync } from "node:fs";
 import type { Socket } from "node:net";
+import { explainRefusal } from "./explain.js";
+import { refusalOf } from "./refusal.js";
 
 type Listener = (stream: "stdout" | "stderr", chunk: Uint8Array) => void | Promise<void>;
 
@@ -73,9 +75,18 @@ export function readOutput(
   };
 }
 
+/** Without CAP_SYS_PTRACE the kernel may show nothing of a process that has sealed itself. */
+function openOther(path: string): number {
+  try {
+    return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  } catch (error) {
+    throw explainRefusal({ ...refusalOf(error, "read what a process writes"), path });
+  }
+}
+
 /** A pipe of another process, opened anew: our end is non-blocking and theirs is not. */
 function openPipe(pid: number, fd: number): Socket {
-  const own = openSync(`/proc/${pid}/fd/${fd}`, constants.O_RDONLY | constants.O_NONBLOCK);
+  const own = openOther(`/proc/${pid}/fd/${fd}`);
   try {
     // Loaded here: a cached build imports this file and never gets this far.
     const net = process.getBuiltinModule("node:net");

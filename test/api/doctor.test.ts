@@ -126,7 +126,20 @@ describeWith(["root", "mounts", "unshare"], "root", () => {
       ok: false,
       call: "unshare",
       errno: "EPERM",
-      advice: expect.stringMatching(/privileged = true[^]*cap_add = \["SYS_ADMIN"\]/),
+      advice: expect.stringMatching(
+        /privileged = true[^]*cap_add = \["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"\]/,
+      ),
+    });
+  });
+
+  test("without CAP_SYS_PTRACE cannot read what a sealed process writes, and is told so", async () => {
+    const answer = await doctor("untraced", ...weak("-sys_ptrace"));
+    expect(answer.drivers[0]).toMatchObject({
+      name: "native",
+      ok: false,
+      call: "open",
+      errno: "EACCES",
+      advice: expect.stringContaining("SYS_PTRACE"),
     });
   });
 

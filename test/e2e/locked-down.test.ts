@@ -138,7 +138,7 @@ CMD ["hello"]
       expect(chosen).toBe("chroot");
       expect(drivers[0]).toMatchObject({ name: "native", ok: false, call: "unshare", errno: "EPERM" });
       expect(drivers[0]?.advice).toContain("GitLab Runner: `privileged = true` in [runners.docker]");
-      expect(drivers[0]?.advice).toContain('`cap_add = ["SYS_ADMIN"]`');
+      expect(drivers[0]?.advice).toContain('`cap_add = ["SYS_ADMIN", "NET_ADMIN", "SYS_PTRACE"]`');
       const mount = checks.find(({ name }) => name === "mount");
       expect(mount).toMatchObject({ ok: false, call: "unshare", errno: "EPERM" });
       const tun = checks.find(({ name }) => name === "/dev/net/tun");

@@ -8,8 +8,13 @@ const PRIVILEGED =
 const UNFILTERED =
   'GitLab Runner: `security_opt = ["seccomp:unconfined", "apparmor:unconfined"]` in [runners.docker] of config.toml; Kubernetes: `securityContext: { seccompProfile: { type: Unconfined }, appArmorProfile: { type: Unconfined } }`; docker and podman: --security-opt seccomp=unconfined --security-opt apparmor=unconfined';
 
-const WITHOUT_PRIVILEGED =
-  'or without it GitLab Runner: `cap_add = ["SYS_ADMIN"]` with `security_opt = ["seccomp:unconfined", "apparmor:unconfined"]`';
+/** Beside docker's own: to make namespaces and mount, to bring a network up, to read what a sealed process writes. */
+export const NEEDED_CAPABILITIES = ["CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SYS_PTRACE"];
+const NEEDED_LIST = NEEDED_CAPABILITIES.map((name) => `"${name.replace("CAP_", "")}"`).join(", ");
+
+export const CAPABILITY_ADVICE = `GitLab Runner: \`cap_add = [${NEEDED_LIST}]\` in [runners.docker] of config.toml; Kubernetes: \`securityContext: { capabilities: { add: [${NEEDED_LIST}] } }\`; docker and podman: --cap-add for each of them`;
+
+const WITHOUT_PRIVILEGED = `or without it GitLab Runner: \`cap_add = [${NEEDED_LIST}]\` with \`security_opt = ["seccomp:unconfined", "apparmor:unconfined"]\``;
 
 /** What lets this process make namespaces and mount, when the kernel refused it. `kind`: as in user.max_KIND_namespaces. */
 export function namespaceAdvice(
@@ -24,10 +29,12 @@ export function namespaceAdvice(
 }
 
 /** For root that is refused what root may do. */
-export function rootAdvice({ capabilities }: OwnRights): string {
+export function rootAdvice({ capabilities, inUserNamespace }: OwnRights): string {
+  const hasAll = NEEDED_CAPABILITIES.every((name) => capabilities.includes(name));
+  // In a user namespace the kernel mounts no /proc where a container hides parts of its own.
+  if (!hasAll || inUserNamespace) return `${PRIVILEGED}; ${WITHOUT_PRIVILEGED}`;
   // Something beside the capabilities refuses: a filter of system calls, or a profile.
-  if (capabilities.includes("CAP_SYS_ADMIN")) return `${UNFILTERED}; or all at once: ${PRIVILEGED}`;
-  return `${PRIVILEGED}; ${WITHOUT_PRIVILEGED}`;
+  return `${UNFILTERED}; or all at once: ${PRIVILEGED}`;
 }
 
 function userNamespaceAdvice(rights: OwnRights): string {

@@ -1,6 +1,7 @@
 import { readFileSync } from "node:fs";
 import { release, userInfo } from "node:os";
 import { CAPABILITIES } from "../capabilities.js";
+import { CAPABILITY_ADVICE, NEEDED_CAPABILITIES } from "./advice.js";
 import type { Check } from "./check.js";
 
 /** Those that decide about drivers. */
@@ -69,17 +70,12 @@ function capabilityCheck({ isRoot, capabilities }: OwnRights): Check {
   const base = { name: "capabilities", group: "system" } as const;
   if (!isRoot) return { ...base, ok: true, found: listed(capabilities) };
   const lacking = CAPABILITIES.filter((name) => !capabilities.includes(name));
-  if (lacking.length <= 3 && capabilities.includes("CAP_SYS_ADMIN"))
+  if (lacking.length <= 3 && NEEDED_CAPABILITIES.every((name) => capabilities.includes(name)))
     return { ...base, ok: true, found: lacking.length === 0 ? "all" : `all but ${listed(lacking)}` };
   const found = listed(TELLING.filter((name) => capabilities.includes(name)));
-  if (capabilities.includes("CAP_SYS_ADMIN")) return { ...base, ok: true, found };
-  return {
-    ...base,
-    ok: false,
-    found: `${found}; without CAP_SYS_ADMIN`,
-    advice:
-      'GitLab Runner: `cap_add = ["SYS_ADMIN"]` in [runners.docker]; Kubernetes: `securityContext: { capabilities: { add: ["SYS_ADMIN"] } }`; docker and podman: --cap-add SYS_ADMIN',
-  };
+  const missing = NEEDED_CAPABILITIES.filter((name) => !capabilities.includes(name));
+  if (missing.length === 0) return { ...base, ok: true, found };
+  return { ...base, ok: false, found: `${found}; without ${missing.join(", ")}`, advice: CAPABILITY_ADVICE };
 }
 
 function listed(names: readonly string[]): string {
