@@ -25,11 +25,13 @@ export const STRANGLED =
   "the seccomp profile ends it: it must allow what starts a command (setgroups, setresuid, capset, write, execve and the like)";
 
 const PATH_WHEN_UNSET = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+const PR_CAPBSET_READ = 23;
 const PR_CAPBSET_DROP = 24;
 const PR_CAP_AMBIENT = 47;
 const PR_SET_NO_NEW_PRIVS = 38;
 const LAST_CAPABILITY = 63;
 const EPERM = 1;
+const EINVAL = 22;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
 /** Enough for any build tool, and few enough that a program which closes every possible descriptor takes a millisecond. */
@@ -132,10 +134,7 @@ export type Identity = Pick<HelperPlan, "security" | "uid" | "gid" | "groups" | 
 export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
   const mask = capabilityMask(plan.security.capabilities);
   doing("drop capabilities", () => {
-    for (let capability = 0n; capability <= LAST_CAPABILITY; capability += 1n) {
-      if ((mask >> capability) & 1n) continue;
-      if (trySyscall("prctl", PR_CAPBSET_DROP, capability, 0, 0, 0) < 0) break; // beyond the kernel's last
-    }
+    narrowBoundingSet(mask);
     trySyscall("prctl", PR_CAP_AMBIENT, 4 /* CLEAR_ALL */, 0, 0, 0);
   });
   if (plan.security.noNewPrivileges)
@@ -156,6 +155,16 @@ export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
     const sets = new Uint8Array(Uint32Array.from([low, low, 0, high, high, 0]).buffer);
     syscall("capset", undefined, header, sets);
   });
+}
+
+/** The bounding set is what root gets back at its next execve, so nothing beyond the mask may stay in it. */
+function narrowBoundingSet(mask: bigint): void {
+  for (let capability = 0n; capability <= LAST_CAPABILITY; capability += 1n) {
+    if ((mask >> capability) & 1n) continue;
+    const there = trySyscall("prctl", PR_CAPBSET_READ, capability, 0, 0, 0);
+    if (there === -EINVAL) return; // beyond the kernel's last
+    if (there !== 0) syscall("prctl", "PR_CAPBSET_DROP", PR_CAPBSET_DROP, capability, 0, 0, 0);
+  }
 }
 
 /** Puts a system call filter on this process and on all that it becomes. Needs CAP_SYS_ADMIN, or no_new_privs. */

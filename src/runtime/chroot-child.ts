@@ -13,13 +13,11 @@ import { openLoans } from "./loans.js";
 import type { Loans } from "./loans.js";
 import { doing, refusalOf } from "./refusal.js";
 import { seccompFilter } from "./seccomp.js";
-import { cString, close, loadKernel, makePipe, syscall, syscallError, trySyscall } from "./syscalls.js";
+import { cString, close, loadKernel, makePipe, syscall, trySyscall } from "./syscalls.js";
 
 const PR_SET_PDEATHSIG = 1;
-const PR_CAPBSET_READ = 23;
 const PR_SET_CHILD_SUBREAPER = 36;
 const CAP_SYS_CHROOT = "CAP_SYS_CHROOT";
-const CAP_SYS_CHROOT_NUMBER = 18;
 
 /**
  * The helper where nothing may be mounted and no namespace made. As the other one (child.ts) it copies itself for each
@@ -165,10 +163,6 @@ function becomeWeaker(plan: ChrootPlan, own: bigint): void {
     { ...plan, security: { ...plan.security, capabilities }, filter: { kind: "default" } },
     filter,
   );
-  if (trySyscall("prctl", PR_CAPBSET_READ, CAP_SYS_CHROOT_NUMBER, 0, 0, 0) !== 0)
-    doing("give up the right to leave the root file system", () => {
-      throw syscallError("EPERM", "prctl");
-    });
   trySyscall("prctl", PR_SET_PDEATHSIG, 9, 0, 0, 0);
 }
 

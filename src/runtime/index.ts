@@ -12,7 +12,7 @@
  */
 export * from "./types.js";
 export { openChrootSandbox } from "./chroot-sandbox.js";
-export { DEFAULT_CAPABILITIES } from "./capabilities.js";
+export { CAPABILITIES, DEFAULT_CAPABILITIES } from "./capabilities.js";
 export { mergeCapabilities, ownCapabilities } from "./capability-choice.js";
 export { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
 export { parseDevices } from "./device-request.js";
