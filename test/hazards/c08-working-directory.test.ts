@@ -22,7 +22,7 @@ test.each(["/proc/self/fd", "/proc/1/fd", "/dev/fd"])(
   "C08: no descriptor of the host becomes the working directory through %s",
   async (place) => {
     const { climb } = canary();
-    for (let fd = 0; fd < 64; fd += 1) {
+    for (let fd = 0; fd < 256; fd += 1) {
       const run = bench.sh(`cat ${climb} /proc/self/cwd/${climb}`, { cwd: `${place}/${fd}` });
       const outcome = await run.then(
         ({ stdout }) => stdout,
