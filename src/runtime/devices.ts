@@ -15,8 +15,10 @@ import {
   close,
   newMount,
   openAt,
+  restrictMount,
   syscall,
   syscallError,
+  trySyscall,
 } from "./syscalls.js";
 
 const NODES: Readonly<Record<string, readonly [major: number, minor: number]>> = {
@@ -28,7 +30,10 @@ const NODES: Readonly<Record<string, readonly [major: number, minor: number]>> =
   tty: [5, 0],
 };
 
-/** A device of the host (one of those that every /dev has) as a detached mount, after a look whether it is that device. The caller closes it. */
+/**
+ * A device of the host (one of those that every /dev has) as a detached mount, after a look whether it is that device.
+ * Read-only: it can be written all the same, and its mode and owner cannot. The caller closes it.
+ */
 export function hostDevice(name: string): number {
   const [major = 0, minor = 0] = NODES[name] ?? [];
   const fd = openAt(AT_FDCWD, `/dev/${name}`, O_PATH | O_NOFOLLOW);
@@ -36,15 +41,27 @@ export function hostDevice(name: string): number {
   if (!stat.isCharacterDevice() || stat.rdev !== major * 256 + minor)
     throw syscallError("ENODEV", "openat", `/dev/${name}`);
   const copy = cloneMount(fd, "");
+  restrictMount(copy, MOUNT.readOnly);
   close(fd);
   return copy;
+}
+
+/** A node of the step's own, whose mode it may change as in other tools. False where cooper may not make any. */
+function makeNode(devFd: number, name: string): boolean {
+  const [major = 0, minor = 0] = NODES[name] ?? [];
+  const umask = process.umask(0);
+  const result = trySyscall("mknodat", devFd, cString(name), 0o020666, major * 256 + minor);
+  process.umask(umask);
+  return result === 0;
 }
 
 /** Fills the new, empty /dev of a step; `terminal` is the devpts of a terminal opened for it. */
 export function fillDev(rootFd: number, plan: HelperPlan, terminal: number | undefined): void {
   const devFd = openAt(rootFd, "dev", O_PATH | O_DIRECTORY | O_NOFOLLOW);
   const still = MOUNT.noSuid | MOUNT.noExec;
-  for (const name of Object.keys(NODES)) attachNew(devFd, name, "file", hostDevice(name));
+  for (const name of Object.keys(NODES)) {
+    if (plan.userNamespace || !makeNode(devFd, name)) attachNew(devFd, name, "file", hostDevice(name));
+  }
   attachNew(devFd, "pts", "directory", terminal ?? newDevpts(plan.userNamespace));
   attachNew(
     devFd,

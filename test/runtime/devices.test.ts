@@ -1,5 +1,5 @@
 import { execFileSync } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -33,6 +33,21 @@ afterAll(async () => {
 const sh = (script: string, ...devices: readonly string[]): Promise<Finished> =>
   bench.sh(script, { devices: parseDevices(devices) });
 const first = (path: string): string => `dd if=${path} bs=4 count=1 2>/dev/null | od -An -tx1`;
+
+test("the machine's own /dev keeps its modes, whatever a step does to its own", async () => {
+  const modes = (): readonly number[] =>
+    ["null", "zero", "full", "random", "urandom", "tty"].map((name) => statSync(`/dev/${name}`).mode);
+  const before = modes();
+  const { stdout } = await sh(
+    "cd /dev; for name in null zero full random urandom tty; do stat -c %a $name; chmod 600 $name; stat -c %a $name; done",
+  );
+  const after = modes();
+  // Should it be broken, only this test knows what they were.
+  for (const [index, name] of ["null", "zero", "full", "random", "urandom", "tty"].entries())
+    chmodSync(`/dev/${name}`, (before[index] ?? 0) & 0o7777);
+  expect(after).toEqual(before);
+  expect(stdout).toBe("666\n600\n".repeat(6));
+});
 
 describe("a device of the host", () => {
   test("is not there unless asked for", async () => {
