@@ -20,14 +20,14 @@ export function outlookOf(
   asked: Asked,
 ): DriverOutlook | undefined {
   if (!workshop.privileged) return undefined;
-  const { devices, limits } = asked.settings;
   return {
     needs: needsOf(options, asked),
     insists: requestOf(options).isolation !== "auto",
     driver: isolation.driver,
     checkLimits: async () => {
-      const { checkLimits } = await import("../runtime/index.js");
-      await checkLimits(limits, devices, inUserNamespace());
+      const { checkLimits, narrowedDevices } = await import("../runtime/index.js");
+      const { settings } = asked;
+      await checkLimits(settings.limits, narrowedDevices(settings), inUserNamespace());
     },
   };
 }

@@ -33,7 +33,7 @@ export interface ProcessCgroup {
 
 export interface Cgroups extends AsyncDisposable {
   /** Makes the cgroup of one process. Throws `sandbox` for a limit that was asked for and cannot be had. */
-  make(limits: SandboxLimits, devices: readonly SandboxDevice[]): ProcessCgroup;
+  make(limits: SandboxLimits, narrow: readonly SandboxDevice[]): ProcessCgroup;
 }
 
 const REAL: CgroupFiles = {
@@ -97,7 +97,10 @@ export function openCgroups(userNamespace: boolean): Cgroups {
   };
 }
 
-/** Makes the cgroup that a process would have, for what was asked only, and removes it. Throws what `make` does. */
+/**
+ * Makes the cgroup that a process would have, for what was asked only, and removes it. `devices`: those with less than all
+ * permissions. Throws what `make` does.
+ */
 export async function checkLimits(
   limits: SandboxLimits,
   devices: readonly SandboxDevice[],

@@ -128,7 +128,10 @@ export function lookAtDevice(source: string): {
 }
 
 /** The devices of which a process may do less than everything, which the kernel must be told. */
-export function narrowedDevices({ devices, security }: SandboxPlan): readonly SandboxDevice[] {
+export function narrowedDevices({
+  devices,
+  security,
+}: Pick<SandboxPlan, "devices" | "security">): readonly SandboxDevice[] {
   const mayMake = security.capabilities.includes("CAP_MKNOD");
   return devices.filter(({ permissions }) =>
     ["r", "w", ...(mayMake ? ["m"] : [])].some((letter) => !permissions.includes(letter)),

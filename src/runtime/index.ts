@@ -15,7 +15,7 @@ export { openChrootSandbox } from "./chroot-sandbox.js";
 export { CAPABILITIES, DEFAULT_CAPABILITIES } from "./capabilities.js";
 export { mergeCapabilities, ownCapabilities } from "./capability-choice.js";
 export { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
-export { parseDevices } from "./device-request.js";
+export { narrowedDevices, parseDevices } from "./device-request.js";
 export { traitsOf } from "./drivers.js";
 export type { DriverName, DriverTraits, Need } from "./drivers.js";
 export { canRun } from "./emulation.js";
