@@ -81,6 +81,11 @@ export interface IsolationOptions {
    * the permissions are some of r, w and m (default: all). Less than all needs cgroup v1 and root.
    */
   readonly devices?: readonly string[];
+  /**
+   * "host" (default): processes have the ids that cooper has. "auto", a user namespace for each of them, is refused: cooper
+   * has no such thing yet.
+   */
+  readonly userns?: "host" | "auto";
   /** Bytes of /dev/shm; 0: no limit. Default 64 MiB. */
   readonly shmBytes?: number;
 }

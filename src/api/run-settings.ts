@@ -19,12 +19,19 @@ import { networkSettings } from "./network-settings.js";
  * and `sandbox` for what cannot be had here.
  */
 export function runSettings(options: IsolationOptions, privileged: boolean): RunSettings {
+  if (options.userns === "auto") throw noNamespace();
   return {
     security: securityOf(options, privileged),
     limits: limitsOf(options),
     devices: parseDevices(options.devices ?? []),
     network: networkSettings(options),
   };
+}
+
+function noNamespace(): CooperError {
+  return new CooperError("unsupported", "a user namespace of its own for each process is not supported yet", {
+    hint: "build as an ordinary user: then root in a step is nobody on this machine",
+  });
 }
 
 function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecurity {

@@ -36,7 +36,7 @@ writeFileSync(profile, "{}");
 afterAll(() => rmSync(dir, { recursive: true }));
 
 const NAMES =
-  "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes memoryBytes memorySwapBytes cpus pidsLimit devices".split(
+  "capAdd capDrop seccomp noNewPrivileges ulimits shmBytes memoryBytes memorySwapBytes cpus pidsLimit devices userns".split(
     " ",
   );
 
@@ -65,6 +65,8 @@ describe("what processes may do and use", () => {
     [["--cpus", "1.5", "--pids-limit", "-1"], { cpus: 1.5, pidsLimit: -1 }],
     [["--pids-limit=100"], { pidsLimit: 100 }],
     [["--device", "/dev/fuse", "--device=/dev/a:/dev/b:rw"], { devices: ["/dev/fuse", "/dev/a:/dev/b:rw"] }],
+    [["--userns", "host"], { userns: "host" }],
+    [["--userns=auto:size=1000"], { userns: "auto" }],
     [["--shm-size", "64m"], { shmBytes: 64 << 20 }],
     [["--shm-size=1.5g"], { shmBytes: 1.5 * 2 ** 30 }],
     [["--shm-size=512KiB"], { shmBytes: 512 << 10 }],
@@ -87,6 +89,7 @@ describe("what processes may do and use", () => {
     [["--cpus", "two"], '--cpus: "two" is not a number'],
     [["--pids-limit", "-2"], '--pids-limit: "-2" is not a whole number'],
     [["--memory", "1x"], '--memory: "1x" is not a size'],
+    [["--userns=keep-id"], '--userns: "keep-id" is neither host nor auto'],
     [["--shm-size", "many"], '--shm-size: "many" is not a size'],
     [["--shm-size=-1"], '--shm-size: "-1" is not a size'],
     [["--shm-size="], '--shm-size: "" is not a size'],

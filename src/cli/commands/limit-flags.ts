@@ -42,6 +42,11 @@ export const limitFlags = {
     value: "HOST[:CONTAINER][:rwm]",
     help: "show processes a device of this machine, or a directory of them; may be repeated",
   },
+  userns: {
+    kind: "string",
+    value: "host",
+    help: "the user namespace of processes: cooper's own; auto is not supported yet",
+  },
   "shm-size": {
     kind: "string",
     value: "SIZE",
@@ -53,7 +58,7 @@ type Given = Flags<typeof limitFlags>;
 
 /** The flags as options; what was not given stays out. Throws `usage` and `unsupported`, naming the flag. */
 export function isolationOptions(given: Given, world: World): IsolationOptions {
-  const { ulimit, "cap-add": capAdd, "cap-drop": capDrop, "shm-size": shm, device } = given;
+  const { ulimit, "cap-add": capAdd, "cap-drop": capDrop, "shm-size": shm, device, userns } = given;
   return {
     ...(capAdd.length === 0 ? {} : { capAdd: capAdd.flatMap((text) => text.split(",")) }),
     ...(capDrop.length === 0 ? {} : { capDrop: capDrop.flatMap((text) => text.split(",")) }),
@@ -61,8 +66,15 @@ export function isolationOptions(given: Given, world: World): IsolationOptions {
     ...(ulimit.length === 0 ? {} : { ulimits: ulimit.map(ulimitOf) }),
     ...limitOptions(given),
     ...(device.length === 0 ? {} : { devices: device }),
+    ...(userns === undefined ? {} : { userns: usernsOf(userns) }),
     ...(shm === undefined ? {} : { shmBytes: bytesOf("--shm-size", shm) }),
   };
+}
+
+function usernsOf(text: string): "host" | "auto" {
+  if (text === "host") return text;
+  if (/^auto(?::size=\d+)?$/.test(text)) return "auto";
+  throw usage(`--userns: "${text}" is neither host nor auto`);
 }
 
 function limitOptions(given: Given): IsolationOptions {
