@@ -2,7 +2,7 @@ import { closeSync, constants, fstatSync, openSync } from "node:fs";
 import { writeTree } from "../archive/index.js";
 import { CooperError, ioError } from "../errors.js";
 import type { BytePath, FileTree, OpenFile, TreeEntry } from "../fs/index.js";
-import { baseName, joinPath, parentOf, resolvePath, ROOT } from "../fs/index.js";
+import { baseName, joinPath, movesOthers, parentOf, resolvePath, ROOT } from "../fs/index.js";
 import { treeSyscalls } from "../runtime/index.js";
 import type { Change } from "../snapshot/index.js";
 import type { Workshop } from "./workshop.js";
@@ -42,6 +42,11 @@ interface ArchiveNode {
   readonly children?: Map<string, ArchiveNode> | undefined;
 }
 
+interface Directory {
+  readonly path: BytePath;
+  readonly children: Map<string, ArchiveNode>;
+}
+
 const DIRECTORY = { type: "dir", mode: 0o755, uid: 0, gid: 0, size: 0, mtimeNs: 0n } as const;
 
 /**
@@ -50,19 +55,35 @@ const DIRECTORY = { type: "dir", mode: 0o755, uid: 0, gid: 0, size: 0, mtimeNs: 
  */
 class ArchiveTree implements FileTree {
   #root: ArchiveNode = { entry: { path: ROOT, ...DIRECTORY }, children: new Map() };
+  /** Where the parents of entries are, by their names in the archive: a deep one is walked to once. */
+  readonly #parents = new Map<BytePath, Directory>();
+  /** The last path that was looked up and what is in it, if it is a directory: the next one is mostly in it. */
+  #last: { readonly path: BytePath; readonly children: ArchiveNode["children"] } | undefined;
 
   add(change: Change): void {
     if (change.kind !== "add" || change.entry.path === "") return;
     const { entry, content } = change;
     if (entry.mtimeNs > this.#root.entry.mtimeNs)
       this.#root = { ...this.#root, entry: { ...this.#root.entry, mtimeNs: entry.mtimeNs } };
-    const parentPath = resolvePath(this, parentOf(entry.path), { followLast: true });
-    const parent = this.#directory(parentPath);
+    const parent = this.#parents.get(parentOf(entry.path)) ?? this.#parent(parentOf(entry.path));
     const name = baseName(entry.path);
-    const before = parent.get(name);
+    const before = parent.children.get(name);
     const children = entry.type === "dir" ? (before?.children ?? new Map<string, ArchiveNode>()) : undefined;
-    const path = joinPath(parentPath, name);
-    parent.set(name, { entry: { ...ownAttributes(entry), path, uid: 0, gid: 0 }, content, children });
+    const path = joinPath(parent.path, name);
+    parent.children.set(name, {
+      entry: { ...ownAttributes(entry), path, uid: 0, gid: 0 },
+      content,
+      children,
+    });
+    if (movesOthers(entry, before?.entry)) this.#parents.clear();
+    this.#last = undefined;
+  }
+
+  #parent(wanted: BytePath): Directory {
+    const path = resolvePath(this, wanted, { followLast: true });
+    const found = { path, children: this.#directory(path) };
+    this.#parents.set(wanted, found);
+    return found;
   }
 
   lstat(path: BytePath): TreeEntry | undefined {
@@ -70,7 +91,8 @@ class ArchiveTree implements FileTree {
   }
 
   list(path: BytePath): readonly string[] {
-    return [...(this.#node(path)?.children?.keys() ?? [])].toSorted();
+    const { children } = this.#last?.path === path ? this.#last : (this.#node(path) ?? {});
+    return [...(children?.keys() ?? [])].toSorted();
   }
 
   open(entry: TreeEntry): OpenFile {
@@ -85,7 +107,12 @@ class ArchiveTree implements FileTree {
 
   #node(path: BytePath): ArchiveNode | undefined {
     let node: ArchiveNode | undefined = this.#root;
-    for (const name of path === "" ? [] : path.split("/")) node = node?.children?.get(name);
+    if (path !== ROOT && this.#last?.path === parentOf(path)) {
+      node = this.#last.children?.get(baseName(path));
+    } else {
+      for (const name of path === ROOT ? [] : path.split("/")) node = node?.children?.get(name);
+    }
+    this.#last = { path, children: node?.children };
     return node;
   }
 

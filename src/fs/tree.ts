@@ -86,6 +86,12 @@ export function resolvePath(
   return at;
 }
 
+/** Whether paths may resolve to other places, or to none, once `entry` stands where `before` stood. */
+export function movesOthers(entry: TreeEntry, before: TreeEntry | undefined): boolean {
+  if (entry.type === "symlink" || before?.type === "symlink") return true;
+  return before?.type === "dir" && entry.type !== "dir";
+}
+
 /** An entry and everything below it, parents before children, siblings sorted bytewise. Links are not followed. */
 export function* walkTree(tree: Pick<FileTree, "lstat" | "list">, path: BytePath): Generator<TreeEntry> {
   const stack: BytePath[] = [path];

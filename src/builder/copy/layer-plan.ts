@@ -32,6 +32,8 @@ export class LayerPlan {
   readonly #changes = new Map<BytePath, Change>();
   /** Directories of the image that something else took the place of: what they hold is gone. */
   readonly #replaced = new Set<BytePath>();
+  /** What was planned, by directory: made when the first directory is replaced, so that each costs only what it held. */
+  #children: Map<BytePath, Set<BytePath>> | undefined;
 
   constructor(below: FileTree) {
     this.below = below;
@@ -84,10 +86,12 @@ export class LayerPlan {
     this.#set(entry, content);
   }
 
-  /** As `add`, but takes the place of whatever is there, a directory with all that it holds included. */
-  replace(entry: TreeEntry, content: Content | undefined): void {
-    if (entry.type !== "dir" && this.lstat(entry.path)?.type === "dir") this.#empty(entry.path);
+  /** As `add`, but takes the place of whatever is there, a directory with all that it holds included. Returns what was there. */
+  replace(entry: TreeEntry, content: Content | undefined): TreeEntry | undefined {
+    const before = this.lstat(entry.path);
+    if (entry.type !== "dir" && before?.type === "dir") this.#empty(entry.path);
     this.#set(entry, content);
+    return before;
   }
 
   /** Makes a directory and its missing parents; existing ones stay as they are. Returns its resolved path. */
@@ -127,12 +131,28 @@ export class LayerPlan {
 
   #set(entry: TreeEntry, content: Content | undefined): void {
     this.#keepParents(entry.path);
-    this.#changes.set(entry.path, { kind: "add", entry, ...(content ? { content } : {}) });
+    this.#plan(entry.path, { kind: "add", entry, ...(content ? { content } : {}) });
+  }
+
+  #plan(path: BytePath, change: Change): void {
+    this.#changes.set(path, change);
+    if (this.#children) addChild(this.#children, path);
   }
 
   #empty(path: BytePath): void {
-    for (const planned of this.#changes.keys())
-      if (planned.startsWith(`${path}/`)) this.#changes.delete(planned);
+    if (!this.#children) {
+      this.#children = new Map();
+      for (const planned of this.#changes.keys()) addChild(this.#children, planned);
+    }
+    const emptied = [path];
+    for (let at = emptied.pop(); at !== undefined; at = emptied.pop()) {
+      const children = this.#children.get(at) ?? [];
+      this.#children.delete(at);
+      for (const child of children) {
+        this.#changes.delete(child);
+        emptied.push(child);
+      }
+    }
     this.#replaced.add(path);
   }
 
@@ -145,8 +165,19 @@ export class LayerPlan {
   #keepParents(path: BytePath): void {
     for (let at = parentOf(path); at !== "" && !this.#changes.has(at); at = parentOf(at)) {
       const entry = this.lstat(at);
-      if (entry?.type === "dir") this.#changes.set(at, { kind: "add", entry });
+      if (entry?.type === "dir") this.#plan(at, { kind: "add", entry });
     }
+  }
+}
+
+function addChild(children: Map<BytePath, Set<BytePath>>, path: BytePath): void {
+  for (let child = path; child !== ROOT; child = parentOf(child)) {
+    const siblings = children.get(parentOf(child));
+    if (siblings) {
+      siblings.add(child);
+      return;
+    }
+    children.set(parentOf(child), new Set([child]));
   }
 }
 
