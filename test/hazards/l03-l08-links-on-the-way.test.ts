@@ -103,6 +103,13 @@ describe("L05: a hard link to a symbolic link", () => {
       ]),
     );
     for (const door of [layer, add, context]) expect(accepted(door)).toEqual(["h", "s@"]);
+    const kept = await attack((host) =>
+      forgeTar([
+        { name: "s", type: "2", linkName: `${host}/secret` },
+        { name: "h", type: "1", linkName: "s" },
+      ]),
+    );
+    for (const door of [kept.layer, kept.add, kept.context]) expect(accepted(door)).toEqual(["h@", "s@"]);
   });
 });
 

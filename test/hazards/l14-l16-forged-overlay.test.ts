@@ -10,7 +10,7 @@ import { openLab } from "../support/lab.js";
 import { forgeImage, forgeOciArchive } from "../support/oci-forge.js";
 import { describeWith } from "../support/packages.js";
 import { inOverlay } from "../snapshot/overlay.js";
-import { accepted, attack, refused } from "../snapshot/hostile.js";
+import { accepted, attack, entries, refused } from "../snapshot/hostile.js";
 import { bytesOfStream, dir, file, openRoom } from "../snapshot/room.js";
 import { forgeTar } from "../support/tar-forge.js";
 
@@ -157,5 +157,39 @@ describeWith(["root"], "L16: devices, setuid bits and attributes", () => {
     expect((await bytesOfStream(room.snapshots.tar(diffId))).equals(tar)).toBe(true);
     expect(execFileSync("getcap", [join(tree, "ping")], { encoding: "utf8" })).toContain("cap_net_raw");
     expect(readFileSync(join(tree, "su"), "utf8")).toBe("x");
+  });
+
+  test("through every way in; a context has no devices, no owners, and no attributes but users' and capabilities", async () => {
+    const capability = Buffer.from("0100000200200000000000000000000000000000", "hex");
+    const found = await entries(
+      forgeTar([
+        { name: "loop0", type: "4", major: 7, minor: 0, mode: 0o660 },
+        { name: "mem", type: "3", major: 1, minor: 1, mode: 0o640, gid: 15 },
+        {
+          name: "ping",
+          content: "x",
+          uid: 5,
+          mode: 0o6755,
+          pax: {
+            "SCHILY.xattr.security.capability": capability,
+            "SCHILY.xattr.security.selinux": "system_u:object_r:bin_t:s0\0",
+            "SCHILY.xattr.security.ima": "x",
+            "SCHILY.xattr.security.evm": "x",
+            "SCHILY.xattr.trusted.kept": "t",
+            "SCHILY.xattr.user.kept": "u",
+          },
+        },
+      ]),
+    );
+    const kept = `security.capability=${capability.toString("hex")}`;
+    const lines = (text: string): string => text.replace(/ [0-9a-f]{16}$/, "").replaceAll('"in/', '"');
+    const time = "1600000000000000000";
+    const all = [
+      `"loop0" block 660 0:0 ${time} 7:0`,
+      `"mem" char 640 0:15 ${time} 1:1`,
+      `"ping" file 6755 5:0 ${time} ${kept} trusted.kept=74 user.kept=75`,
+    ];
+    for (const door of ["layer", "load", "add"] as const) expect(found[door].map(lines), door).toEqual(all);
+    expect(found.context.map(lines)).toEqual([`"ping" file 6755 0:0 ${time} ${kept} user.kept=75`]);
   });
 });

@@ -15,6 +15,7 @@ import {
   layoutMembers,
 } from "../support/oci-forge.js";
 import { forgeMember, forgeTar } from "../support/tar-forge.js";
+import { startFakeRegistry } from "../support/fake-registry.js";
 import { failureOf } from "../snapshot/room.js";
 import { peakOf } from "../support/peak.js";
 
@@ -198,6 +199,29 @@ describe("L19: an image whose parts do not fit together is not loaded", () => {
     const forged = forgeImage({ layers: [tar], changes: { rootfs: { type: "layers", diff_ids: ids } } });
     expect((await refusal(written(forgeOciArchive(forged)))).code).toBe("corrupt");
     expect((await refusal(written(forgeDockerArchive(forged, [tar])))).code).toBe("corrupt");
+  });
+
+  test("nor pulled, with a DiffId or with bytes that are others, and nothing of it is kept", async () => {
+    await using fake = await startFakeRegistry();
+    const wrong = { rootfs: { type: "layers", diff_ids: [other] } };
+    const swapped = Buffer.from(tar);
+    swapped[0] = 0x62;
+    for (const [store, changes, bytes] of [
+      ["wrong", wrong, tar],
+      ["swapped", {}, swapped],
+    ] as const) {
+      const forged = forgeImage({ layers: [tar], changes });
+      for (const [hex, blob] of forged.blobs) fake.blobs.set(`sha256:${hex}`, blob);
+      fake.blobs.set(`sha256:${hexOf(tar)}`, bytes);
+      const type = "application/vnd.oci.image.manifest.v1+json";
+      fake.manifests.set("forged/1", { type, bytes: forged.manifest });
+      await using cooper = await openCooper({ root: join(dir, store) });
+      const failure = await failureOf(cooper.pull(`${fake.host}/forged:1`, { tlsVerify: false, retries: 0 }));
+      expect(failure).toMatchObject({ name: "CooperError", code: "corrupt" });
+      expect(await cooper.images({ all: true })).toEqual([]);
+      expect(readdirSync(join(dir, store, "tmp"))).toEqual([]);
+      expect(readdirSync(join(dir, store, "layers"))).toEqual([]);
+    }
   });
 
   test("bytes behind the tar's end, which the DiffId does not know", async () => {

@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { BytePath } from "../../src/fs/index.js";
-import { accepted, attack, refused } from "../snapshot/hostile.js";
+import { accepted, attack, entries, refused } from "../snapshot/hostile.js";
 import { openRoom } from "../snapshot/room.js";
 import { forgeTar } from "../support/tar-forge.js";
 
@@ -93,5 +93,26 @@ describe("L22: names, owners and times at the edges", () => {
     });
     expect(view.lstat("b" as BytePath)?.mtimeNs).toBe(1_099_511_627_776_000_000_001n);
     expect(view.lstat("c" as BytePath)).toMatchObject({ uid: 4_294_967_294, mtimeNs: -100_000_000_000n });
+  });
+
+  test("so they are through every way in, but for the owners of a context, which are root", async () => {
+    const long = "n".repeat(255);
+    const found = await entries(
+      forgeTar([
+        { name: "a", pax: { uid: "4294967294", gid: "4294967294", mtime: "-1" } },
+        // Beyond what the file system of a tree need hold; a context lies on one.
+        { name: "b", pax: { mtime: "1099511627776.000000001" } },
+        { name: "x", pax: { path: long } },
+      ]),
+    );
+    const lines = (text: string): string => text.replace(/ [0-9a-f]{16}$/, "").replaceAll('"in/', '"');
+    const expected = (owner: string): readonly string[] => [
+      `"a" file 644 ${owner} -1000000000`,
+      '"b" file 644 0:0 1099511627776000000001',
+      `"${long}" file 644 0:0 1600000000000000000`,
+    ];
+    for (const door of ["layer", "load", "add"] as const)
+      expect(found[door].map(lines), door).toEqual(expected("4294967294:4294967294"));
+    expect(found.context.map(lines)).toEqual(expected("0:0"));
   });
 });

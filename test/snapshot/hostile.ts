@@ -2,7 +2,9 @@ import { existsSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { Readable } from "node:stream";
 import { expect } from "vitest";
-import { removeTree, textOf } from "../../src/fs/index.js";
+import { joinPath, removeTree, ROOT, textOf } from "../../src/fs/index.js";
+import type { BytePath } from "../../src/fs/index.js";
+import type { DiffId } from "../../src/image/index.js";
 import { openCooper } from "../../src/index.js";
 import type { BuildOptions, Cooper } from "../../src/index.js";
 import { treeSyscalls } from "../../src/runtime/index.js";
@@ -12,7 +14,7 @@ import { openStore } from "../../src/store/index.js";
 import { openCanary } from "../support/canary.js";
 import type { Canary } from "../support/canary.js";
 import { forgeImage, forgeOciArchive } from "../support/oci-forge.js";
-import { diffIdOf, failureOf, listTree, openRoom, opened } from "./room.js";
+import { describeTree, diffIdOf, failureOf, listTree, openRoom, opened } from "./room.js";
 
 /** What became of a hostile tar: a listing, or one clear error. */
 export type Outcome =
@@ -115,6 +117,43 @@ async function loaded(dir: string, tar: Buffer): Promise<readonly string[]> {
   await using rootfs = await snapshots.prepare([diffIdOf(tar)]);
   if (rootfs.kind !== "overlay") throw new Error("not a store of overlays");
   return listTree(rootfs.lowerDirs.at(-1) ?? "");
+}
+
+/** All entries that a tar makes, by the door it came through, as `describeTree` has them; the tar must not be refused. */
+export async function entries(
+  tar: Buffer,
+): Promise<Readonly<Record<"layer" | "add" | "context" | "load", readonly string[]>>> {
+  await using room = openRoom({ parent: "/dev/shm" });
+  const described = async (make: (cooper: Cooper) => Promise<readonly DiffId[]>, path: string) => {
+    const diffIds = await inOther(room.dir, make);
+    await using store = openStore(join(room.dir, "other"), { userNamespace: false });
+    const home = { home: store.layers, syscalls: treeSyscalls, userNamespace: false };
+    await using snapshots = openSnapshotter({ ...home, rootfs: "overlay" });
+    using view = await snapshots.view(diffIds);
+    // A root or destination is not the tar's own.
+    return view
+      .list(path as BytePath)
+      .flatMap((name) => describeTree(view, joinPath(path as BytePath, name)));
+  };
+  const build = (options: BuildOptions, path: string) =>
+    described(async (cooper) => (await cooper.build(options)).config.rootfs.diff_ids, path);
+  const { diffId } = await room.pull(tar);
+  await room.tree(diffId);
+  using layer = await room.snapshots.view([diffId]);
+  writeFileSync(join(room.dir, "archive.tar"), tar);
+  writeFileSync(join(room.dir, "load.tar"), forgeOciArchive(forgeImage({ layers: [tar], name: "forged" })));
+  return {
+    layer: layer.list(ROOT).flatMap((name) => describeTree(layer, name as BytePath)),
+    add: await build({ contextDir: room.dir, containerfile: ADD }, "in"),
+    context: await build(
+      { context: Readable.from([tar]), containerfile: "FROM scratch\nCOPY . /in/\n" },
+      "in",
+    ),
+    load: await described(async (cooper) => {
+      await cooper.load(join(room.dir, "load.tar"));
+      return [diffId];
+    }, ""),
+  };
 }
 
 async function inOther<T>(dir: string, use: (cooper: Cooper) => Promise<T>): Promise<T> {
