@@ -44,6 +44,8 @@ testWith(
       { name: "etc/nsswitch.conf", content: "passwd: files evil\n" },
       { name: "etc/passwd", content: "root:x:0:0::/:\nbob:x:1000:1001::/:/bin/sh\n" },
     ]);
+    // So that its files lie in the store, where something of ours could find them.
+    await lab.build(`FROM ${HOSTILE}\nRUN ["/bin/busybox", "true"]\n`);
     const file = join(lab.dir, "Containerfile");
     writeFileSync(
       file,
