@@ -1,8 +1,6 @@
-import { spawn, spawnSync } from "node:child_process";
 import {
   existsSync,
   lstatSync,
-  mkdirSync,
   mkdtempSync,
   readFileSync,
   readdirSync,
@@ -22,19 +20,8 @@ import {
 } from "../../src/runtime/index.js";
 import type { SandboxMount } from "../../src/runtime/index.js";
 import { seccompSpec } from "../../src/runtime/oci-seccomp.js";
-import { describeWith } from "../support/packages.js";
 import type { Bench, Finished } from "./support.js";
-import {
-  bundleProgram,
-  busyboxRoot,
-  childPath,
-  exited,
-  openBench,
-  syscall32Program,
-  syscallProgram,
-  testX64,
-  withCapabilities,
-} from "./support.js";
+import { exited, openBench, syscall32Program, syscallProgram, testX64, withCapabilities } from "./support.js";
 
 /** What a runtime adds when it is missing; builds always have it. */
 const env = { PATH: "/bin", HOME: "/root" };
@@ -343,27 +330,6 @@ describe.each([undefined, "crun", "runc"])("with runtime %s", (runtime) => {
   });
 });
 
-describeWith(["crun", "runc"], "a cooper that is killed", () => {
-  test.each(["crun", "runc"])("at any instant leaves nothing, with %s", async (runtime) => {
-    const dir = mkdtempSync(join(tmpdir(), "cooper-oci-"));
-    try {
-      const script = await endlessEngine(dir, runtime);
-      const before = traces();
-      for (let round = 0; round < 10; round += 1) {
-        const engine = spawn(process.execPath, [script], { stdio: ["ignore", "pipe", "inherit"] });
-        // From the helper's start, over create and start, into the second and third process.
-        await new Promise((resolve) => setTimeout(resolve, 100 + Math.random() * 900));
-        engine.kill("SIGKILL");
-        await until(() => processesWith(dir).length === 0);
-        await until(() => traces(engine.pid)[1] === before[1]);
-        expect(traces(engine.pid)).toEqual(before);
-      }
-    } finally {
-      rmSync(dir, { recursive: true, force: true });
-    }
-  });
-});
-
 test("a runtime that refuses is an error with its own reason", async () => {
   const dir = mkdtempSync(join(tmpdir(), "cooper-oci-"));
   const fake = join(dir, "fakerun");
@@ -426,47 +392,4 @@ async function until(condition: () => boolean): Promise<void> {
     if (Date.now() > end) throw new Error("waited 20 s in vain");
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
-}
-
-/** Mounts here, and cgroups that a runtime could have made, or cooper's process of this id. */
-function traces(pid = 0): readonly string[] {
-  const names = ["-name", "step", "-o", "-name", `cooper-${pid}-*`];
-  // Others make and remove cgroups at the same time, which find(1) tells and survives.
-  const { stdout } = spawnSync("find", ["/sys/fs/cgroup", "-type", "d", ...names], { encoding: "utf8" });
-  return [readFileSync("/proc/self/mountinfo", "utf8"), stdout];
-}
-
-/** A program that runs one short process after the other. */
-function endlessEngine(dir: string, runtime: string): Promise<string> {
-  busyboxRoot(join(dir, "base"));
-  mkdirSync(join(dir, "scratch"));
-  const plan = {
-    argv: ["/bin/sh", "-c", `trap '' TERM; (setsid sleep 300 &); sleep 0.1; : ${dir}`],
-    env,
-    cwd: "/",
-    uid: 0,
-    gid: 0,
-    groups: [],
-    hostname: "x",
-    network: "none",
-    mounts: [],
-    devices: [],
-    security: DEFAULT_SECURITY,
-    limits: DEFAULT_LIMITS,
-    stdin: "null",
-    stdio: "pipe",
-  };
-  return bundleProgram(
-    dir,
-    `import { mkdirSync, mkdtempSync } from "node:fs";
-    import { findRuntime, openOciSandbox } from "./src/runtime/index.js";
-    const options = ${JSON.stringify({ childPath, scratchDir: join(dir, "scratch"), userNamespace: false })};
-    const sandbox = openOciSandbox({ ...options, runtime: findRuntime(${JSON.stringify(runtime)}) });
-    for (;;) {
-      const upperDir = mkdtempSync(${JSON.stringify(join(dir, "upper-"))});
-      const workDir = mkdtempSync(${JSON.stringify(join(dir, "work-"))});
-      const rootfs = { kind: "overlay", lowerDirs: [${JSON.stringify(join(dir, "base"))}], upperDir, workDir };
-      await sandbox.run({ rootfs, ...${JSON.stringify(plan)} }, { signal: new AbortController().signal });
-    }`,
-  );
 }
