@@ -2,7 +2,7 @@ import { openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node
 import { STRANGLED, execute, furnish, openStdin, resetSignals, takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
-import { copyIntoNamespaces, exit, poll, readAll, reap } from "./copy.js";
+import { copyIntoNamespaces, exit, poll, readAll, reap, separateCgroups } from "./copy.js";
 import type { Copy } from "./copy.js";
 import { newDevpts } from "./devices.js";
 import type { HelperMessage, HelperPlan, Refusal } from "./helper-plan.js";
@@ -210,7 +210,7 @@ function becomeCommand(
 /** Its cgroup namespace comes after, so that the cgroup is the root of what it sees. */
 function enterCgroup(files: readonly string[]): void {
   for (const file of files) writeFileSync(file, "0");
-  syscall("unshare", undefined, 0x02000000 /* CLONE_NEWCGROUP */);
+  separateCgroups();
 }
 
 function stdioOf(plan: HelperPlan, streams: Streams): { stdin: number; stdout: number; stderr: number } {

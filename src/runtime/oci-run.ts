@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, realpathSync, writeFileSync, writeSync } from "node:fs";
 import { execute, loadFilter, openFiles, resetSignals, setLimits, takeStdio } from "./become.js";
 import type { Stdio } from "./become.js";
-import { exit, inCopy, readAll, reap } from "./copy.js";
+import { exit, inCopy, readAll, reap, separateCgroups } from "./copy.js";
 import { fillDev } from "./devices.js";
 import type { HelperPlan, Refusal } from "./helper-plan.js";
 import { INHERITED } from "./helper-plan.js";
@@ -115,6 +115,8 @@ function supervise(
     plan.cgroups.map((file) => syscall("openat", file, AT_FDCWD, cString(file), O_WRONLY | O_CLOEXEC, 0)),
   );
   doing("give the runtime /proc", () => coverWith("/proc", newMount("proc", {}, 0)));
+  // Only the owner of a cgroup namespace may mount the file system that is to cover the others.
+  doing("make a cgroup namespace", separateCgroups);
   doing("keep the runtime from cgroups", coverCgroups);
   return start(plan, runtime, { stateDir: bundle.stateDir, cgroups }, stdio, link, say);
 }
