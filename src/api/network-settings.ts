@@ -1,4 +1,3 @@
-import { isIP } from "node:net";
 import type { Entitlement, HostEntry, NetworkSettings } from "../builder/index.js";
 import { ENTITLEMENTS, HOST_GATEWAY } from "../builder/index.js";
 import type { BuildOptions, IsolationOptions } from "../cooper.js";
@@ -43,7 +42,7 @@ function resolverSettings(options: IsolationOptions): NetworkSettings["dns"] {
     if (servers.length + words.length === 1) return "image";
     throw usage("--dns none leaves the image's /etc/resolv.conf as it is, and excludes other --dns options");
   }
-  const address = servers.find((server) => isIP(server) === 0);
+  const address = servers.find((server) => ipVersion(server) === 0);
   if (address !== undefined) throw usage(`--dns: "${address}" is not an IP address`);
   return { servers, search, options: dnsOptions };
 }
@@ -53,11 +52,16 @@ function hostEntry(text: string): HostEntry {
   const [, given = "", address = ""] = /^([^:=]*)[:=](.*)$/s.exec(text) ?? [];
   const names = given.split(";");
   const bare = address.replace(/^\[(.*)\]$/, "$1");
-  if (!names.every((name) => /^[\w.-]+$/.test(name)) || (isIP(bare) === 0 && address !== HOST_GATEWAY))
+  if (!names.every((name) => /^[\w.-]+$/.test(name)) || (ipVersion(bare) === 0 && address !== HOST_GATEWAY))
     throw usage(`--add-host: "${text}" is not NAME:ADDRESS or NAME:${HOST_GATEWAY}`);
   return { names, address: bare };
 }
 
 function usage(message: string): CooperError {
   return new CooperError("usage", message);
+}
+
+/** 4, 6, or 0 for what is no address. Loaded when first asked: a cached build has no use for it. */
+function ipVersion(text: string): number {
+  return process.getBuiltinModule("node:net").isIP(text);
 }

@@ -61,7 +61,7 @@ B
 
   test("a trigger that cannot be carried out is refused before the first step of any stage", async () => {
     await using lab = await openLab();
-    await lab.build("FROM scratch\nONBUILD RUN --mount=type=cache,target=/c true\n", { tags: ["parent"] });
+    await lab.build("FROM scratch\nONBUILD RUN --device=vendor.example/x=y true\n", { tags: ["parent"] });
     const started: string[] = [];
     const child = lab.build("FROM scratch AS a\nENV A=1\nFROM localhost/parent\nCOPY --from=a / /\n", {
       onEvent: (event) => void (event.type === "step-start" && started.push(event.text)),
