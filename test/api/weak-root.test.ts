@@ -51,7 +51,7 @@ describeWith(["root", "mounts", "busybox", "unshare"], "root that is not all-pow
     const insists = await build("chrooted", notRoot, "--no-cache", "--isolation=native", join(dir, "shell"));
     expect(insists.code).toBe(125);
     expect(insists.stderr).toMatch(
-      /\nError: isolation "native" does not work here: .*Operation not permitted/,
+      /^Error: isolation "native" does not work here: .*Operation not permitted/,
     );
   });
 

@@ -6,7 +6,7 @@ import { BUSYBOX_BASE, openLab } from "../support/lab.js";
 describe("bad input", () => {
   test.each([
     ["FROM nowhere.invalid/x:1\nRUN true", { pull: "never" as const }, "not-found", "Containerfile:1:6"],
-    ["FROM scratch\nRUN --mount=type=cache,target=/c true", {}, "unsupported", "Containerfile:2:5"],
+    ["FROM scratch\nRUN --device=vendor.example/x=y true", {}, "unsupported", "Containerfile:2:5"],
     ['FROM --platform=linux/s390x scratch\nRUN ["/x"]', {}, "unsupported", "Containerfile:2:1"],
     ["FROM --platform=bogus scratch\nENV A=1", {}, "usage", "Containerfile:1:6"],
     ["FROM $NOPE\nENV A=1", {}, "syntax", "Containerfile:1:6"],
