@@ -50,9 +50,9 @@ afterAll(() => lab[Symbol.dispose]());
 
 const KINDS: readonly (readonly [needs: readonly Need[], flags: string, instants: number])[] = [
   [["root", "mounts"], "--isolation native", 100],
-  [["root", "mounts", "crun"], "--isolation oci --runtime crun", 15],
-  [["root", "mounts", "runc"], "--isolation oci --runtime runc", 15],
-  [["root"], "--isolation chroot", 15],
+  [["root", "mounts", "crun"], "--isolation oci --runtime crun", 8],
+  [["root", "mounts", "runc"], "--isolation oci --runtime runc", 8],
+  [["root"], "--isolation chroot", 8],
 ];
 
 for (const [needs, flags, instants] of KINDS) {
