@@ -19,7 +19,7 @@ export function cooper(stage) {
   };
 }
 
-/** Debian's buildah with layers kept. The host's network, as cooper uses it: its own would cost it time in each step. */
+/** Debian's buildah with layers kept. The host's network: one of its own would cost it time in each step, where cooper makes one a build. */
 export function buildah(stage) {
   const dir = join(stage, "buildah");
   mkdirSync(join(dir, "tmp"), { recursive: true });
