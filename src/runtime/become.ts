@@ -1,3 +1,4 @@
+import { fchownSync } from "node:fs";
 import { capabilityMask } from "./capabilities.js";
 import type { HelperPlan } from "./helper-plan.js";
 import { INHERITED } from "./helper-plan.js";
@@ -117,6 +118,15 @@ export function takeStdio(stdio: Stdio, terminal: boolean): void {
     // Node makes its own end of an inherited stream non-blocking; programs do not expect that.
     if ((flags & 0x800) !== 0) trySyscall("fcntl", target, 4 /* F_SETFL */, flags & ~0x800);
   }
+}
+
+/**
+ * Gives the process's user the streams that were made for it, as OCI runtimes do: whoever opens /dev/stdout opens the
+ * pipe or terminal anew, and has to have its rights. Never what the caller of cooper has there.
+ */
+export function giveStreams({ stdout, stderr }: Stdio, uid: number, stdio: HelperPlan["stdio"]): void {
+  if (stdio === "inherit") return;
+  for (const fd of [stdout, stderr]) fchownSync(fd, uid, -1);
 }
 
 /** Where the process's streams come from, for those that are not pipes or a terminal of ours. */

@@ -1,5 +1,6 @@
 import { openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
-import { STRANGLED, execute, furnish, openStdin, resetSignals, takeIdentity, takeStdio } from "./become.js";
+import { STRANGLED, execute, furnish, giveStreams, openStdin, resetSignals } from "./become.js";
+import { takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
 import { copyIntoNamespaces, exit, poll, readAll, reap, separateCgroups } from "./copy.js";
@@ -192,7 +193,9 @@ function becomeCommand(
       doing("enter the private network", () => joinNetwork(plan.networkNamespace));
     const traces = enterRootfs(plan, streams.terminal?.devpts);
     furnish(plan);
-    takeStdio(stdioOf(plan, streams), streams.terminal !== undefined);
+    const stdio = stdioOf(plan, streams);
+    doing(`become user ${plan.uid}:${plan.gid}`, () => giveStreams(stdio, plan.uid, plan.stdio));
+    takeStdio(stdio, streams.terminal !== undefined);
     writeSync(report, FILTERED);
     takeIdentity(plan, filter);
     writeSync(report, JSON.stringify({ traces }));

@@ -1,4 +1,13 @@
-import { mkdirSync, readFileSync, realpathSync, writeFileSync, writeSync } from "node:fs";
+import {
+  fchmodSync,
+  fchownSync,
+  fstatSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  writeFileSync,
+  writeSync,
+} from "node:fs";
 import { execute, loadFilter, openFiles, resetSignals, setLimits, takeStdio } from "./become.js";
 import type { Stdio } from "./become.js";
 import { exit, inCopy, readAll, reap, separateCgroups } from "./copy.js";
@@ -223,13 +232,35 @@ function start(
     readAll(link.go);
     // Only the driver may hold the master, or its end would never be seen.
     close(master);
-  } else call([...create, ID], stdio);
+  } else keepingOwners(inheritedOf(plan), () => call([...create, ID], stdio));
   const pid = Number(readFileSync(PID_FILE, "utf8"));
   doing("seal the mounts", () => sealMounts(pid));
   // The process alone: what the runtime and this copy use is not the step's.
   doing("enter the cgroup", () => cgroups.forEach((file) => writeSync(file, String(pid))));
   call(["start", ID], quiet);
   return reap(pid);
+}
+
+/** Streams that are not ours to give to the process's user. */
+function inheritedOf({ stdin, stdio }: HelperPlan): readonly number[] {
+  const outputs = stdio === "inherit" ? [INHERITED.stdout, INHERITED.stderr] : [];
+  return stdin === "inherit" ? [INHERITED.stdin, ...outputs] : outputs;
+}
+
+/** Runtimes give every stream to the process's user, also the file or terminal that cooper was called with. */
+function keepingOwners(fds: readonly number[], work: () => void): void {
+  const before = fds.map((fd) => ({ fd, ...fstatSync(fd) }));
+  try {
+    work();
+  } finally {
+    for (const { fd, uid, gid, mode } of before) {
+      const now = fstatSync(fd);
+      if (now.uid === uid && now.gid === gid) continue;
+      fchownSync(fd, uid, gid);
+      // A new owner has taken these bits away.
+      if ((mode & 0o6000) !== 0) fchmodSync(fd, mode & 0o7777);
+    }
+  }
 }
 
 /** Runs a program of the host to its end; its status as wait(2) encodes it. */

@@ -304,6 +304,11 @@ describe.each([undefined, "crun", "runc"])("with runtime %s", (runtime) => {
       });
       expect([stdout, stderr]).toEqual(["a\nhéllo", "b\n"]);
     });
+
+    test("and an ordinary user may open them again, too", async () => {
+      const { stdout, stderr } = await sh("echo a > /dev/stdout; echo b > /dev/stderr", { uid: 33 });
+      expect([stdout, stderr]).toEqual(["a\n", "b\n"]);
+    });
   });
 
   describe("its end", () => {

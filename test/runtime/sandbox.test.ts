@@ -192,6 +192,12 @@ describe("streams", () => {
     expect([stdout, stderr]).toEqual(["a\nc\n", "b\n"]);
   });
 
+  test("an ordinary user may open them again, too", async () => {
+    const script = "echo a > /dev/stdout; echo b > /dev/stderr; cat /dev/stdin";
+    const { stdout, stderr } = await bench.sh(script, { uid: 33, gid: 33, stdin: Buffer.from("c") });
+    expect([stdout, stderr]).toEqual(["a\nc", "b\n"]);
+  });
+
   test("stdin: nothing, or the bytes given", async () => {
     expect((await bench.run(["cat"])).stdout).toBe("");
     expect((await bench.run(["cat"], { stdin: Buffer.from("héllo\0x") })).stdout).toBe("héllo\0x");

@@ -1,5 +1,5 @@
 import { spawn } from "node:child_process";
-import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
@@ -18,14 +18,14 @@ beforeAll(async () => {
     dir,
     `import { mkdtempSync, mkdirSync } from "node:fs";
     import { DEFAULT_LIMITS, DEFAULT_SECURITY, findRuntime, openOciSandbox, openSandbox } from "./src/runtime/index.js";
-    const [script, stdio, runtime] = process.argv.slice(2);
+    const [script, stdio, uid, runtime] = process.argv.slice(2);
     const dir = mkdtempSync(${JSON.stringify(join(dir, "run-"))});
     for (const name of ["upper", "work"]) mkdirSync(dir + "/" + name);
     const options = { childPath: ${JSON.stringify(childPath)}, scratchDir: ${JSON.stringify(join(dir, "scratch"))}, userNamespace: false };
     const sandbox = runtime === undefined ? openSandbox(options) : openOciSandbox({ ...options, runtime: findRuntime(runtime) });
     const status = await sandbox.run({
       rootfs: { kind: "overlay", lowerDirs: [${JSON.stringify(join(dir, "base"))}], upperDir: dir + "/upper", workDir: dir + "/work" },
-      argv: ["/bin/sh", "-c", script], env: { PATH: "/bin" }, cwd: "/", uid: 0, gid: 0, groups: [], hostname: "t",
+      argv: ["/bin/sh", "-c", script], env: { PATH: "/bin" }, cwd: "/", uid: Number(uid), gid: 0, groups: [], hostname: "t",
       network: "none", mounts: [], devices: [], security: DEFAULT_SECURITY, limits: DEFAULT_LIMITS, stdin: "inherit", stdio,
     }, { signal: new AbortController().signal });
     await sandbox[Symbol.asyncDispose]();
@@ -47,16 +47,20 @@ function session(
     readonly keys?: string;
     readonly prompt?: string;
     readonly runtime?: string | undefined;
+    readonly uid?: number;
+    /** A file in place of stdin. */
+    readonly input?: string;
   } = {},
 ): Promise<Session> {
-  const { runtime } = options;
-  const quoted = [process.execPath, engine, shell, stdio, ...(runtime === undefined ? [] : [runtime])]
+  const { runtime, uid = 0, input } = options;
+  const words = [process.execPath, engine, shell, stdio, String(uid)];
+  const quoted = [...words, ...(runtime === undefined ? [] : [runtime])]
     .map((word) => `'${word.replaceAll("'", `'\\''`)}'`)
     .join(" ");
   const command = options.terminal === undefined ? quoted : `${options.terminal}; ${quoted}`;
   const child =
     options.terminal === undefined
-      ? spawn("sh", ["-c", command])
+      ? spawn("sh", ["-c", input === undefined ? command : `${command} < '${input}'`])
       : spawn("script", ["-qefc", command, "/dev/null"]);
   let text = "";
   let typed = false;
@@ -113,6 +117,12 @@ describe.each([undefined, "crun", "runc"])("stdio tty, runtime %s", (runtime) =>
     expect(text).toContain("19999\n20000\nend\n");
   });
 
+  test("an ordinary user may open it by its names", async () => {
+    const script = "echo one > /dev/stdout; echo two > /dev/pts/0; echo three > /dev/tty";
+    const { text } = await session(script, "tty", { runtime, uid: 33, terminal: "true" });
+    expect(text).toContain("one\ntwo\nthree\n");
+  });
+
   test("works without a terminal of cooper's own", async () => {
     const { text } = await session("test -t 0 && echo terminal; read line; echo got $line", "tty", {
       runtime,
@@ -129,6 +139,16 @@ describe.each([undefined, "crun", "runc"])("stdio inherit, runtime %s", (runtime
     expect(text).toContain("out\n");
     expect(text).toContain("err\n");
     expect(text).toContain('[{"kind":"exited","code":2}]');
+  });
+
+  test("and they stay whose they were, whoever the process is", async () => {
+    const input = join(dir, `input-${runtime}`);
+    writeFileSync(input, "from a file\n", { mode: 0o4751 });
+    chmodSync(input, 0o4751);
+    const { text } = await session("cat; id -u", "inherit", { runtime, uid: 33, input });
+    expect(text).toContain("from a file\n33\n");
+    const { uid, gid, mode } = statSync(input);
+    expect([uid, gid, mode & 0o7777]).toEqual([0, 0, 0o4751]);
   });
 
   test("X09: a terminal of the host is not the process's own, and cannot be typed into", async () => {
