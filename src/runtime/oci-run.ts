@@ -249,11 +249,12 @@ function inheritedOf({ stdin, stdio }: HelperPlan): readonly number[] {
 
 /** Runtimes give every stream to the process's user, also the file or terminal that cooper was called with. */
 function keepingOwners(fds: readonly number[], work: () => void): void {
-  const before = fds.map((fd) => ({ fd, ...fstatSync(fd) }));
+  const before = fds.map((fd) => ({ fd, stats: fstatSync(fd) }));
   try {
     work();
   } finally {
-    for (const { fd, uid, gid, mode } of before) {
+    for (const { fd, stats } of before) {
+      const { uid, gid, mode } = stats;
       const now = fstatSync(fd);
       if (now.uid === uid && now.gid === gid) continue;
       fchownSync(fd, uid, gid);
