@@ -169,6 +169,9 @@ function buildArgsOf(options: BuildOptions): Map<string, string> {
   const buildArgs = new Map<string, string>();
   for (const [name, value] of Object.entries(options.buildArgs ?? {})) {
     const resolved = value ?? process.env[name];
+    // A Containerfile with one is refused, and what comes of both goes to the kernel.
+    if (resolved?.includes("\0") === true)
+      throw new CooperError("usage", `the build argument ${name} holds a NUL character`);
     if (resolved !== undefined) buildArgs.set(name, resolved);
   }
   return buildArgs;

@@ -165,8 +165,19 @@ function secret(common: Omit<CommonMount, "target">, fields: MountFields): Secre
   if (named === undefined) throw mountProblem("of type secret needs id=", "write type=secret,id=NAME");
   const id = fields.text("source") ?? fields.text("id") ?? posix.basename(target ?? "");
   const env = fields.text("env");
-  const file = target ?? (env === undefined ? `/run/secrets/${posix.basename(id)}` : undefined);
+  const file = target ?? (env === undefined ? secretPlace(id) : undefined);
   return { type: "secret", ...common, id, ...granted(fields), ...defined({ target: file, env }) };
+}
+
+/** Of an id that says no more than `..` or `/` there would be nothing left that names a file below it (hazard C02). */
+function secretPlace(id: string): string {
+  const place = `/run/secrets/${posix.basename(id)}`;
+  // Empty is one that is not known yet.
+  if (id === "" || posix.dirname(posix.normalize(place)) === "/run/secrets") return place;
+  throw mountProblem(
+    `has id=${quoted(id)}, which names no file in /run/secrets`,
+    "say where it goes: target=/path",
+  );
 }
 
 /** What a cache or tmpfs holds may change, a bind's source may not unless it says so. The last of ro and rw counts. */

@@ -52,6 +52,15 @@ describe("ARG", () => {
     });
   });
 
+  test("--build-arg with a NUL is refused before anything is built with it", async () => {
+    const buildArgs = { x: "a\0b" };
+    for (const line of ["COPY busybox /$x", "RUN --mount=source=$x,target=/m true", "WORKDIR /$x"])
+      await expect(env(`FROM scratch\nARG x\n${line}\n`, { buildArgs })).rejects.toMatchObject({
+        code: "usage",
+        message: "the build argument x holds a NUL character",
+      });
+  });
+
   test("a process sees set ARGs and no unset ones; the history tells all of them in order", async () => {
     await using lab = await openLab();
     const file = `${BUSYBOX_BASE}ARG b=2\nARG a=1 none\nARG b=3\nENV a=env\nRUN env | grep -E '^(a|b|none)=' | sort\n`;
