@@ -1,5 +1,5 @@
 import type { DriverOutlook, RunSettings } from "../builder/index.js";
-import type { BuildOptions } from "../cooper.js";
+import type { BuildOptions, IsolationOptions } from "../cooper.js";
 import type { Need } from "../runtime/index.js";
 import type { Isolation } from "./isolation.js";
 import { requestOf } from "./isolation.js";
@@ -12,11 +12,14 @@ interface Asked {
   readonly volumes: readonly Volume[];
 }
 
-/** What a build can know of its driver before the first step; undefined in a process that has no rights to try one. */
+/** Of a build or a container. */
+type Options = IsolationOptions & Pick<BuildOptions, "onFailure">;
+
+/** What can be known of the driver before anything is made; undefined in a process that has no rights to try one. */
 export function outlookOf(
   workshop: Workshop,
   isolation: Isolation,
-  options: BuildOptions,
+  options: Options,
   asked: Asked,
 ): DriverOutlook | undefined {
   if (!workshop.privileged) return undefined;
@@ -33,7 +36,7 @@ export function outlookOf(
 }
 
 /** In the words of the command. What every driver has, such as `--ulimit`, is not among them. */
-function needsOf({ capAdd = [], onFailure, shmBytes }: BuildOptions, asked: Asked): readonly Need[] {
+function needsOf({ capAdd = [], onFailure, shmBytes }: Options, asked: Asked): readonly Need[] {
   const { settings, volumes } = asked;
   const { limits, security } = settings;
   const needs: readonly (readonly [Need["kind"], string, boolean])[] = [

@@ -1,13 +1,21 @@
 import { randomBytes } from "node:crypto";
 import { constants } from "node:os";
 import { posix } from "node:path";
-import { DEFAULT_PATH, envOf, networkFiles, resolveUser, workdirOf } from "../builder/index.js";
+import {
+  DEFAULT_PATH,
+  envOf,
+  networkFiles,
+  resolveUser,
+  refuseUnserved,
+  workdirOf,
+} from "../builder/index.js";
 import type { RunImageOptions, TransferOptions } from "../cooper.js";
 import { CooperError } from "../errors.js";
 import type { ProcessConfig } from "../image/index.js";
 import { openIsolation } from "./isolation.js";
 import { memoryText } from "../runtime/index.js";
-import type { ExitStatus, SandboxNotice, SandboxPlan } from "../runtime/index.js";
+import type { ExitStatus, Need, SandboxNotice, SandboxPlan } from "../runtime/index.js";
+import { outlookOf } from "./outlook.js";
 import { findImage } from "./pull.js";
 import { runSettings } from "./run-settings.js";
 import { stepNetworks } from "./step-network.js";
@@ -21,8 +29,12 @@ export async function runImage(
   options: RunImageOptions & TransferOptions,
 ): Promise<number> {
   const signal = options.signal ?? new AbortController().signal;
-  const { network: settings, ...powers } = runSettings(options, workshop.privileged);
+  const asked = runSettings(options, workshop.privileged);
+  const { network: settings, ...powers } = asked;
+  const given = parseVolumes(options.volumes ?? []);
   const isolation = openIsolation(workshop, options, options.onEvent);
+  const outlook = outlookOf(workshop, isolation, options, { settings: asked, volumes: given });
+  if (outlook !== undefined) await refuseUnserved(outlook, needsOf(options));
   await using networks = stepNetworks(isolation, (event) => options.onEvent?.(event));
   if (settings.mode === "private") networks.prepare();
   const image = await findImage(workshop, nameOrId, "missing", options);
@@ -38,7 +50,7 @@ export async function runImage(
   const network = await networks.of(settings.mode);
   const files = networkFiles(workshop, settings, network, { hostname: randomBytes(6).toString("hex") });
   const piped = options.onOutput !== undefined;
-  await using volumes = await openVolumes(parseVolumes(options.volumes ?? []), workshop.scratchDir);
+  await using volumes = await openVolumes(given, workshop.scratchDir);
   const plan: SandboxPlan = {
     rootfs,
     argv,
@@ -66,6 +78,14 @@ export async function runImage(
   if (status.outOfMemory === true && memoryBytes !== undefined)
     warn({ code: "memory-limit", message: `the memory limit of ${memoryText(memoryBytes)} was reached` });
   return exitCodeOf(status);
+}
+
+/** What a RUN would ask for by its own flags, or cannot ask for at all. */
+function needsOf({ network, tty }: RunImageOptions): readonly Need[] {
+  return [
+    ...(network === "none" ? [{ kind: "network-none", what: "--network=none" } as const] : []),
+    ...(tty === true ? [{ kind: "terminal", what: "--tty" } as const] : []),
+  ];
 }
 
 function commandOf(config: ProcessConfig, options: RunImageOptions): readonly string[] {

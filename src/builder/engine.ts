@@ -30,7 +30,7 @@ export interface OpenVolumes extends AsyncDisposable {
 
 /** What is known before the first step of how its processes will be run. */
 export interface DriverOutlook {
-  /** What options of the build ask of every RUN, where not each driver has it. */
+  /** What options ask of every process, where not each driver has it. */
   readonly needs: readonly Need[];
   /** Whether the user insists on a driver: then it must work, though all may be cached. */
   readonly insists: boolean;

@@ -3,7 +3,7 @@ import type { Flag, Instruction, RunMount } from "../parser/index.js";
 import type { DriverChoice, Need } from "../runtime/index.js";
 import { traitsOf } from "../runtime/index.js";
 import type { SourceText, Span } from "../source.js";
-import type { BuildEngine } from "./engine.js";
+import type { BuildEngine, DriverOutlook } from "./engine.js";
 import type { PlannedInstruction } from "./known-variables.js";
 import { notGiven } from "./mounts/not-given.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
@@ -19,18 +19,26 @@ interface AskedNeed extends Need {
   readonly place?: Place;
 }
 
-/**
- * Refuses what the driver of this build cannot do, before the first step. Asks for the driver only where somebody asks for
- * what not every driver has, or insists on one: any other build finds out at its first RUN that is not cached. Throws
- * `unsupported`, with the place of the flag, and `sandbox`.
- */
+/** Refuses what the driver of this build cannot do, before the first step. Throws as `refuseUnserved` does. */
 export async function refuseUnservedRuns(plan: BuildPlan, engine: BuildEngine): Promise<void> {
   const { outlook } = engine;
   if (outlook === undefined || !plan.stages.some(({ instructions }) => instructions.some(isRun))) return;
-  const asked: readonly AskedNeed[] = [
-    ...plan.stages.flatMap((stage) => needsOfStage(stage, engine)),
-    ...outlook.needs,
-  ];
+  await refuseUnserved(
+    outlook,
+    plan.stages.flatMap((stage) => needsOfStage(stage, engine)),
+  );
+}
+
+/**
+ * Refuses what the driver cannot do of what is needed and of what the options ask for. Asks for the driver only where
+ * somebody asks for what not every driver has, or insists on one: otherwise it is found out when the first process is to
+ * start. Throws `unsupported`, with the place of the flag, and `sandbox`.
+ */
+export async function refuseUnserved(
+  outlook: DriverOutlook,
+  needs: readonly AskedNeed[] = [],
+): Promise<void> {
+  const asked: readonly AskedNeed[] = [...needs, ...outlook.needs];
   if (asked.length === 0 && !outlook.insists) return;
   const choice = await outlook.driver();
   for (const need of asked) {
