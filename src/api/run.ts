@@ -5,6 +5,7 @@ import {
   DEFAULT_PATH,
   envOf,
   networkFiles,
+  noticeOfProxies,
   resolveUser,
   refuseUnserved,
   workdirOf,
@@ -51,10 +52,14 @@ export async function runImage(
   const files = networkFiles(workshop, settings, network, { hostname: randomBytes(6).toString("hex") });
   const piped = options.onOutput !== undefined;
   await using volumes = await openVolumes(given, workshop.scratchDir);
+  const env = environmentOf(config, options, user.home, files.hostname);
+  const warn = ({ code, message }: SandboxNotice): void =>
+    options.onEvent?.({ type: "warning", code, message });
+  await noticeOfProxies(env, network, { notice: warn });
   const plan: SandboxPlan = {
     rootfs,
     argv,
-    env: environmentOf(config, options, user.home, files.hostname),
+    env,
     cwd: options.workdir === undefined ? workdirOf(config) : posix.resolve("/", options.workdir),
     uid: user.uid,
     gid: user.gid,
@@ -67,8 +72,6 @@ export async function runImage(
     stdio: options.tty === true ? "tty" : piped ? "pipe" : "inherit",
   };
   const sandbox = await isolation.sandbox();
-  const warn = ({ code, message }: SandboxNotice): void =>
-    options.onEvent?.({ type: "warning", code, message });
   const status = await sandbox.run(plan, {
     signal,
     onNotice: warn,

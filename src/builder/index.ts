@@ -22,6 +22,7 @@ export type { NamedContext } from "./origins.js";
 export { makePlan } from "./plan.js";
 export type { BuildPlan } from "./plan.js";
 export { refuseUnserved } from "./preflight.js";
+export { noticeOfProxies } from "./proxy-notice.js";
 export { DEFAULT_PATH, envOf, workdirOf } from "./state.js";
 export { ENTITLEMENTS } from "./run-settings.js";
 export type { Entitlement, HostEntry, NetworkSettings, RunSettings, StepNetwork } from "./run-settings.js";

@@ -15,7 +15,16 @@ export function proxyFor(url: URL, env: Env): URL | undefined {
   const excluded = (get("NO_PROXY") ?? "")
     .split(/[\s,]+/)
     .some((entry) => entry !== "" && covers(entry.toLowerCase(), url));
-  return excluded ? undefined : new URL(text.includes("://") ? text : `http://${text}`);
+  return excluded ? undefined : new URL(withScheme(text));
+}
+
+/** What a variable's value says; undefined when it is no URL. */
+export function proxyUrl(text: string): URL | undefined {
+  return URL.canParse(withScheme(text)) ? new URL(withScheme(text)) : undefined;
+}
+
+function withScheme(text: string): string {
+  return text.includes("://") ? text : `http://${text}`;
 }
 
 function covers(entry: string, url: URL): boolean {

@@ -116,4 +116,43 @@ describeWith(["root", "busybox", "slirp4netns", "tun"], "the network of RUN", ()
     expect(await built({ network: "host" })).toBeGreaterThan(0);
     expect(await built({ network: "private" })).toBe(0);
   });
+
+  test("a proxy at this machine's loopback is told once, without its password", async () => {
+    const proxies = { HTTP_PROXY: "http://me:secret@127.0.0.1:3128", https_proxy: "localhost:3128" };
+    const step = 'RUN echo "$HTTP_PROXY" | wc -c\n';
+    const { events } = await lab.build(`${BUSYBOX_BASE}${step}${step}`, { cache: false, buildArgs: proxies });
+    expect(events.filter(({ type }) => type === "warning")).toEqual([
+      {
+        type: "warning",
+        code: "proxy",
+        message:
+          "HTTP_PROXY leads to 127.0.0.1:3128, where a process with a network of its own does not find this machine's " +
+          "proxy: use --network=host, or name an address of this machine at which it listens",
+      },
+    ]);
+  });
+
+  test("also one of the image, and of a container", async () => {
+    const image = await lab.build(`${BUSYBOX_BASE}ENV all_proxy=socks5h://[::1]:1080\nRUN true\n`);
+    const warning = expect.objectContaining({
+      type: "warning",
+      message: expect.stringMatching(/^all_proxy leads to \[::1\]:1080, /) as string,
+    }) as object;
+    expect(image.events).toContainEqual(warning);
+    const events: object[] = [];
+    await lab.cooper.run(image.result.imageId, {
+      command: ["true"],
+      onEvent: (event) => void events.push(event),
+    });
+    expect(events).toContainEqual(warning);
+  });
+
+  test.each([
+    [{ http_proxy: "http://192.0.2.1:3128", no_proxy: "localhost,127.0.0.1" }, {}],
+    [{ http_proxy: "http://127.0.0.1:3128" }, { network: "host" }],
+    [{ http_proxy: "http://127.0.0.1:3128" }, { network: "none" }],
+    [{ http_proxy: "not a proxy" }, {}],
+  ] as const)("nothing is said of %j with %j", async (buildArgs, options) => {
+    expect(await said("echo fine", { buildArgs, ...options })).toBe("fine\n");
+  });
 });

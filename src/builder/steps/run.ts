@@ -9,6 +9,7 @@ import type { Expansion } from "../expand.js";
 import type { OpenMount, PreparedMount } from "../mounts/index.js";
 import { openMounts, prepareMounts } from "../mounts/index.js";
 import { networkFiles } from "../network-files.js";
+import { noticeOfProxies } from "../proxy-notice.js";
 import type { StepNetwork } from "../run-settings.js";
 import type { StageOptions } from "../stage.js";
 import type { StageState } from "../state.js";
@@ -156,17 +157,19 @@ async function planOf(
   if (files.scriptPath !== undefined)
     mounts.push({ type: "bind", source: files.scriptPath, target: SCRIPT_PATH, readOnly: true });
   mounts.push(...opened.mounts);
+  const env = {
+    PATH: DEFAULT_PATH,
+    HOME: user.home,
+    ...proxyEnv(site.buildArgs, engine.environment),
+    ...Object.fromEntries(envOf(config)),
+    ...definedArgs(state),
+    ...opened.env,
+  };
+  await noticeOfProxies(env, network, engine);
   return {
     rootfs,
     argv: process.argv,
-    env: {
-      PATH: DEFAULT_PATH,
-      HOME: user.home,
-      ...proxyEnv(site.buildArgs, engine.environment),
-      ...Object.fromEntries(envOf(config)),
-      ...definedArgs(state),
-      ...opened.env,
-    },
+    env,
     cwd: workdirOf(config),
     uid: user.uid,
     gid: user.gid,
