@@ -137,6 +137,12 @@ const FORWARDERS = [
   { program: "pasta", run: pasta, reachesHost: false },
 ] as const;
 
+/**
+ * To confine themselves they throw all mounts away, of which they have made but the topmost private: where mounts are
+ * shared, as systemd has them, those of the machine would go with theirs, /dev/shm and /sys/fs/cgroup among them.
+ */
+const OWN_MOUNTS = ["unshare", "--mount", "--propagation", "private", "--"];
+
 /** Confined as far as it and the kernel can. */
 async function confinedSlirp(holder: number, started: ChildProcess[]): Promise<void> {
   try {
@@ -151,7 +157,7 @@ async function confinedSlirp(holder: number, started: ChildProcess[]): Promise<v
 async function slirp(holder: number, started: ChildProcess[], confined: readonly string[]): Promise<void> {
   const how = ["--configure", "--mtu=65520", "--disable-host-loopback", ...confined];
   const child = start(
-    ["slirp4netns", ...how, "--ready-fd=3", "--exit-fd=4", String(holder), "tap0"],
+    [...OWN_MOUNTS, "slirp4netns", ...how, "--ready-fd=3", "--exit-fd=4", String(holder), "tap0"],
     ["ignore", "ignore", "pipe", "pipe", "pipe"],
   );
   started.push(child);
@@ -162,10 +168,8 @@ async function slirp(holder: number, started: ChildProcess[], confined: readonly
 async function pasta(holder: number, started: ChildProcess[]): Promise<void> {
   const closed = ["-t", "-u", "-T", "-U"].flatMap((ports) => [ports, "none"]);
   const how = ["--foreground", "--config-net", "--ipv4-only", "--no-map-gw", ...closed, "--runas", "0"];
-  const child = start(
-    ["pasta", ...how, "--dns-forward", NAMESERVER, "--netns-only", "--netns", `/proc/${holder}/ns/net`],
-    ["ignore", "ignore", "pipe"],
-  );
+  const where = ["--dns-forward", NAMESERVER, "--netns-only", "--netns", `/proc/${holder}/ns/net`];
+  const child = start([...OWN_MOUNTS, "pasta", ...how, ...where], ["ignore", "ignore", "pipe"]);
   started.push(child);
   const end = new Date(Date.now() + READY_MS);
   const ended = endOf(child, "pasta");

@@ -107,6 +107,27 @@ describeWith(["root", "slirp4netns", "pasta", "tun"], "a private network", () =>
     expect(outcome).toMatchObject({ kind: "private", nameserver: "10.0.2.3", reachesHost: false });
   });
 
+  /** Mount points before and after, where every mount is shared with others, as on a machine that systemd has started. */
+  function mountsAround(script: string): readonly string[] {
+    const place = `${dir}/shared`;
+    const mounts = `mkdir -p ${place}; mount -t tmpfs none ${place}; mkdir ${place}/a; mount -t tmpfs none ${place}/a`;
+    const list = "cut -d' ' -f5 /proc/self/mountinfo";
+    const work = `mount --make-rshared /\n${script}${list}; echo; "$0" "$1" >/dev/null; ${list}`;
+    return execFileSync(
+      "unshare",
+      ["--mount", "--propagation", "private", "sh", "-ec", `${mounts}; ${work}`, process.execPath, program],
+      { encoding: "utf8" },
+    ).split("\n\n");
+  }
+
+  test("unmounts nothing of the machine", () => {
+    for (const script of ["", without("slirp4netns")]) {
+      const [before, after] = mountsAround(script);
+      expect(after?.trim()).toBe(before);
+      expect(before).toContain(`${dir}/shared/a`);
+    }
+  });
+
   test("is not there, with the reason, where something is missing", () => {
     expect(outcomeAfter(without("slirp4netns") + without("pasta"))).toMatchObject({
       kind: "host",
