@@ -82,10 +82,11 @@ export interface IsolationOptions {
    */
   readonly devices?: readonly string[];
   /**
-   * "host" (default): processes have the ids that cooper has. "auto", a user namespace for each of them, is refused: cooper
-   * has no such thing yet.
+   * "host" (default): processes have the ids that cooper has. Otherwise cooper's processes get a user namespace with so many
+   * ids (auto: 65536), of those that /etc/subuid and /etc/subgid give the user "containers": its root is nobody on this
+   * machine, and images are the same. Only for root, with isolation "native".
    */
-  readonly userns?: "host" | "auto";
+  readonly userns?: "host" | "auto" | { readonly size: number };
   /** Bytes of /dev/shm; 0: no limit. Default 64 MiB. */
   readonly shmBytes?: number;
 }

@@ -76,6 +76,7 @@ async function examineInside(workshop: Workshop, signal: AbortSignal | undefined
     ...(await checks.checkOverlay({ ...place.options, childPath: distFile("overlay-child.cjs") }, rights)),
   );
   found.push(...(await checks.checkCgroups((await workshop.rights()).uid === 0)));
+  found.push(...(await checks.checkOwnNamespace(place.options)));
   signal?.throwIfAborted();
   found.push(...(await checks.checkNetwork(rights)));
   signal?.throwIfAborted();

@@ -27,10 +27,11 @@ export function outlookOf(
     needs: needsOf(options, asked),
     insists: requestOf(options).isolation !== "auto",
     driver: isolation.driver,
-    checkLimits: async () => {
-      const { checkLimits, narrowedDevices } = await import("../runtime/index.js");
-      const { settings } = asked;
-      await checkLimits(settings.limits, narrowedDevices(settings), inUserNamespace());
+    checkSettings: async () => {
+      const { checkLimits, tryUserNamespace, narrowedDevices } = await import("../runtime/index.js");
+      const { limits, security } = asked.settings;
+      await checkLimits(limits, narrowedDevices(asked.settings), inUserNamespace());
+      await tryUserNamespace(security, workshop.sandboxOptions());
     },
   };
 }
@@ -44,7 +45,7 @@ function needsOf({ capAdd = [], onFailure, shmBytes }: Options, asked: Asked): r
     ["limit", "--cpus", limits.cpus !== undefined],
     ["limit", "--pids-limit", limits.pids.asked && limits.pids.limit > 0],
     ["shm-size", "--shm-size", shmBytes !== undefined],
-    ["userns", "a user namespace of its own", security.userNamespace === "own"],
+    ["userns", "a user namespace of its own", security.userNamespace !== "shared"],
     ["seccomp", "a seccomp profile", security.seccomp.kind === "profile"],
     ["capability", "CAP_SYS_CHROOT", capAdd.some(isChroot)],
     ["terminal", "--on-failure=shell", onFailure === "shell"],

@@ -5,6 +5,7 @@ import type { SandboxLimits, SandboxSecurity } from "../runtime/index.js";
 import {
   DEFAULT_LIMITS,
   DEFAULT_SECURITY,
+  USUAL_IDS,
   checkSeccomp,
   checkedUlimits,
   mergeCapabilities,
@@ -19,7 +20,6 @@ import { networkSettings } from "./network-settings.js";
  * and `sandbox` for what cannot be had here.
  */
 export function runSettings(options: IsolationOptions, privileged: boolean): RunSettings {
-  if (options.userns === "auto") throw noNamespace();
   return {
     security: securityOf(options, privileged),
     limits: limitsOf(options),
@@ -28,10 +28,14 @@ export function runSettings(options: IsolationOptions, privileged: boolean): Run
   };
 }
 
-function noNamespace(): CooperError {
-  return new CooperError("unsupported", "a user namespace of its own for each process is not supported yet", {
-    hint: "build as an ordinary user: then root in a step is nobody on this machine",
-  });
+const MOST_IDS = 2 ** 32 - 1;
+
+function userNamespaceOf(userns: IsolationOptions["userns"] = "host"): SandboxSecurity["userNamespace"] {
+  if (userns === "host") return "shared";
+  const size = userns === "auto" ? USUAL_IDS : userns.size;
+  if (!Number.isSafeInteger(size) || size < 1 || size > MOST_IDS)
+    throw new CooperError("usage", `a user namespace cannot have ${size} ids`);
+  return size;
 }
 
 function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecurity {
@@ -44,6 +48,7 @@ function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecu
   const security: SandboxSecurity = {
     ...DEFAULT_SECURITY,
     capabilities,
+    userNamespace: userNamespaceOf(options.userns),
     noNewPrivileges: options.noNewPrivileges === true,
     ...(seccomp === undefined
       ? {}

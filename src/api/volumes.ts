@@ -89,7 +89,7 @@ let overlays = 0;
 
 function mountOf(volume: Volume, scratchDir: () => string, made: string[]): SandboxMount {
   const { source, target, readOnly, options } = volume;
-  if (!volume.overlay) return { type: "bind", source, target, readOnly, options };
+  if (!volume.overlay) return { type: "bind", source, target, readOnly, options, foreign: true };
   overlays += 1;
   const dir = `${scratchDir()}/volume-${overlays}`;
   made.push(dir);

@@ -36,8 +36,8 @@ export interface DriverOutlook {
   readonly insists: boolean;
   /** Tried when it is not known yet. Throws `sandbox` when none works. */
   readonly driver: () => Promise<DriverChoice>;
-  /** Throws `sandbox` for a limit that was asked for and cannot be had. */
-  readonly checkLimits: () => Promise<void>;
+  /** Throws `sandbox` and `unsupported` for a limit or user namespace that was asked for and cannot be had. */
+  readonly checkSettings: () => Promise<void>;
 }
 
 /** The workshops a build uses and what else it may touch, made by whoever wires the engine. */

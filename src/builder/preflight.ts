@@ -45,8 +45,11 @@ export async function refuseUnserved(
     const reason = traitsOf(choice.driver).refuses(need);
     if (reason !== undefined) throw refusal(choice, reason, need.place, outlook.insists);
   }
-  if (asked.some(({ kind }) => kind === "limit" || kind === "device")) await outlook.checkLimits();
+  if (asked.some(({ kind }) => SETTINGS.includes(kind))) await outlook.checkSettings();
 }
+
+/** What the machine decides, and not the driver alone. */
+const SETTINGS: readonly Need["kind"][] = ["limit", "device", "userns"];
 
 function isRun({ instruction }: PlannedInstruction): boolean {
   return instruction.kind === "RUN";

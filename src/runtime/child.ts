@@ -8,7 +8,8 @@ import type { Copy } from "./copy.js";
 import { newDevpts } from "./devices.js";
 import type { HelperMessage, HelperPlan, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
-import { joinNetwork } from "./join-network.js";
+import { enterIdMapping, takeIdMapping } from "./id-mapping.js";
+import { joinNetwork, openLowPorts } from "./join-network.js";
 import { openLink } from "./oci-link.js";
 import type { RuntimeLink } from "./oci-link.js";
 import { superviseRuntime } from "./oci-run.js";
@@ -120,7 +121,7 @@ interface Terminal {
 /** A terminal in the step's own devpts (which nothing shows yet); the driver takes the master end from here. */
 function openTerminal(plan: HelperPlan, keep: (fd: number) => number): Terminal {
   return doing("open a terminal", () => {
-    const devpts = keep(newDevpts(plan.userNamespace));
+    const devpts = keep(newDevpts(plan));
     const master = keep(openAt(devpts, "ptmx", O_RDWR | O_NOCTTY));
     const number = Buffer.alloc(4);
     syscall("ioctl", undefined, master, 0x40045431 /* TIOCSPTLCK */, number);
@@ -187,15 +188,7 @@ function becomeCommand(
   report: number,
 ): never {
   try {
-    syscall("setsid", undefined);
-    doing("enter the cgroup", () => enterCgroup(plan.cgroups));
-    if (plan.network === "private")
-      doing("enter the private network", () => joinNetwork(plan.networkNamespace));
-    const traces = enterRootfs(plan, streams.terminal?.devpts);
-    furnish(plan);
-    const stdio = stdioOf(plan, streams);
-    doing(`become user ${plan.uid}:${plan.gid}`, () => giveStreams(stdio, plan.uid, plan.stdio));
-    takeStdio(stdio, streams.terminal !== undefined);
+    const traces = arrange(plan, streams);
     writeSync(report, FILTERED);
     takeIdentity(plan, filter);
     writeSync(report, JSON.stringify({ traces }));
@@ -208,6 +201,24 @@ function becomeCommand(
     writeSync(report, JSON.stringify({ refusal: refusalOf(error) }));
   }
   exit(1);
+}
+
+/** Puts this process where the command is to be; of its rights it still has all. Returns what mounting left behind. */
+function arrange(plan: HelperPlan, streams: Streams): Traces {
+  syscall("setsid", undefined);
+  doing("enter the cgroup", () => enterCgroup(plan.cgroups));
+  if (plan.network === "private")
+    doing("enter the private network", () => joinNetwork(plan.networkNamespace));
+  if (plan.idMapping !== null && plan.network !== "host") openLowPorts();
+  const mapping = doing("take the ids of the user namespace", () => takeIdMapping(plan.idMapping));
+  const traces = enterRootfs(plan, mapping, streams.terminal?.devpts);
+  furnish(plan);
+  const stdio = stdioOf(plan, streams);
+  const uid = plan.uid + (mapping?.uid ?? 0);
+  doing(`become user ${plan.uid}:${plan.gid}`, () => giveStreams(stdio, uid, plan.stdio));
+  takeStdio(stdio, streams.terminal !== undefined);
+  if (mapping !== undefined) doing("enter the user namespace", () => enterIdMapping(mapping));
+  return traces;
 }
 
 /** Its cgroup namespace comes after, so that the cgroup is the root of what it sees. */

@@ -66,7 +66,7 @@ function refuseUnavailable(plan: SandboxPlan): void {
     ["limit", "--cpus", limits.cpus !== undefined],
     ["limit", "--pids-limit", limits.pids.asked && limits.pids.limit > 0],
     ["insecure", "--security=insecure", security.kernelFiles === "open"],
-    ["userns", "a user namespace of its own", security.userNamespace === "own"],
+    ["userns", "a user namespace of its own", security.userNamespace !== "shared"],
     ["seccomp", "a seccomp profile", security.seccomp.kind === "profile"],
     ["terminal", "--tty", plan.stdio === "tty"],
     [

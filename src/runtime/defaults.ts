@@ -10,6 +10,9 @@ export const DEFAULT_SECURITY: SandboxSecurity = {
   userNamespace: "shared",
 };
 
+/** Of a user namespace: all that distributions' packages use, the one for nobody (65534) included. */
+export const USUAL_IDS = 65536;
+
 const MEBIBYTE = 1024 * 1024;
 
 /** What every process may use unless told otherwise: /dev/shm as in docker and podman, as many processes as any build needs. */

@@ -62,7 +62,7 @@ export function fillDev(rootFd: number, plan: HelperPlan, terminal: number | und
   for (const name of Object.keys(NODES)) {
     if (plan.userNamespace || !makeNode(devFd, name)) attachNew(devFd, name, "file", hostDevice(name));
   }
-  attachNew(devFd, "pts", "directory", terminal ?? newDevpts(plan.userNamespace));
+  attachNew(devFd, "pts", "directory", terminal ?? newDevpts(plan));
   attachNew(
     devFd,
     "shm",
@@ -128,11 +128,15 @@ function attachQueues(devFd: number, attributes: number): void {
 }
 
 /** A private devpts as a detached mount. Group 5 is "tty" everywhere, but a user namespace may not map it. */
-export function newDevpts(userNamespace: boolean): number {
-  const options = { ptmxmode: "0666", mode: "0620" };
+export function newDevpts({
+  userNamespace,
+  idMapping,
+}: Pick<HelperPlan, "userNamespace" | "idMapping">): number {
+  const owner = idMapping === null ? {} : { uid: String(idMapping.uid) };
+  const options = { ptmxmode: "0666", mode: "0620", ...owner };
   const attributes = MOUNT.noSuid | MOUNT.noExec;
   try {
-    return newMount("devpts", { ...options, gid: "5" }, attributes);
+    return newMount("devpts", { ...options, gid: String(5 + (idMapping?.gid ?? 0)) }, attributes);
   } catch (error) {
     if (!userNamespace) throw error;
     return newMount("devpts", options, attributes);

@@ -36,7 +36,12 @@ const CHROOT_SHARES =
 export function traitsOf(driver: DriverName): DriverTraits {
   return driver === "chroot"
     ? { rootfs: "directory", refuses: chrootRefusal, shares: CHROOT_SHARES }
-    : { rootfs: "overlay", refuses: () => undefined, shares: undefined };
+    : { rootfs: "overlay", refuses: driver === "oci" ? ociRefusal : () => undefined, shares: undefined };
+}
+
+/** A runtime would have to be root in the user namespace to enter it, and then may not prepare what it starts. */
+function ociRefusal({ kind, what }: Need): string | undefined {
+  return kind === "userns" ? `${what} needs isolation "native"` : undefined;
 }
 
 const CHROOT_LACKS: Readonly<Partial<Record<Need["kind"], string>>> = {

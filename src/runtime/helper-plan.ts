@@ -1,3 +1,4 @@
+import type { HelperIdMapping } from "./id-mapping.js";
 import type { OciRuntime } from "./oci-runtime.js";
 import type {
   NetworkMode,
@@ -50,7 +51,7 @@ export interface HelperPlan {
   readonly stdinBytes: number;
   readonly stdio: "pipe" | "inherit" | "tty";
   readonly terminal: { readonly rows: number; readonly columns: number };
-  readonly security: Omit<SandboxSecurity, "seccomp">;
+  readonly security: Omit<SandboxSecurity, "seccomp" | "userNamespace">;
   /** The system call filter: that for the capabilities, none, or these instructions in base64. */
   readonly filter:
     | { readonly kind: "default" | "none" }
@@ -62,6 +63,8 @@ export interface HelperPlan {
   readonly shmBytes: number;
   /** True inside a user namespace, where uid 0 is a mapped one. */
   readonly userNamespace: boolean;
+  /** A user namespace of the process's own; null: that of the helper. */
+  readonly idMapping: HelperIdMapping | null;
   /** What starts the process, and the filter as JSON for it ("": none); null: the helper itself. */
   readonly runtime: (OciRuntime & { readonly seccomp: string }) | null;
 }

@@ -7,14 +7,14 @@
  * A command is process 1 in namespaces pid, mount, ipc, uts, cgroup and (by choice) net, with podman's eleven
  * capabilities, moby's closed system calls, both tools' masked paths, no_new_privs off (sudo and su work), umask 022,
  * at most 65536 open files and no core dumps. Hard limits are never raised.
- * It refuses: to make a user namespace (the engine is in one already, or is root), to mount on or in /proc, /sys, /dev,
+ * It refuses: to mount on or in /proc, /sys, /dev,
  * to weaken any of the above silently when the kernel will not grant it, and to know what an image or a build is.
  */
 export * from "./types.js";
 export { openChrootSandbox } from "./chroot-sandbox.js";
 export { CAPABILITIES, DEFAULT_CAPABILITIES } from "./capabilities.js";
 export { mergeCapabilities, ownCapabilities } from "./capability-choice.js";
-export { DEFAULT_LIMITS, DEFAULT_SECURITY } from "./defaults.js";
+export { DEFAULT_LIMITS, DEFAULT_SECURITY, USUAL_IDS } from "./defaults.js";
 export { narrowedDevices, parseDevices } from "./device-request.js";
 export { traitsOf } from "./drivers.js";
 export type { DriverName, DriverTraits, Need } from "./drivers.js";
@@ -36,6 +36,7 @@ export { isSystemPlace } from "./stubs.js";
 export { describeChoice, openDriver, selectDriver } from "./select.js";
 export type { DriverChoice, DriverRequest } from "./select.js";
 export { checkLimits } from "./cgroup.js";
+export { tryUserNamespace } from "./user-namespace.js";
 export { memoryText } from "./cgroup-settings.js";
 export { checkedUlimits } from "./ulimits.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";

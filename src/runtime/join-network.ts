@@ -1,4 +1,5 @@
-import { openSync, readSync } from "node:fs";
+import { openSync, readSync, writeFileSync } from "node:fs";
+import { codeOf } from "./refusal.js";
 import { errnoName, close, syscall, syscallError } from "./syscalls.js";
 
 const CLONE_NEWNET = 0x40000000;
@@ -25,6 +26,18 @@ export function raiseLoopback(): void {
   request.writeUInt16LE(0x41, 16); // IFF_UP | IFF_RUNNING
   syscall("ioctl", "lo", socket, 0x8914, request);
   close(socket);
+}
+
+/**
+ * Lets everybody in this process's network namespace listen on ports below 1024: CAP_NET_BIND_SERVICE of another user
+ * namespace than the network's own does not count. Where /proc is read-only a process goes without.
+ */
+export function openLowPorts(): void {
+  try {
+    writeFileSync("/proc/sys/net/ipv4/ip_unprivileged_port_start", "0");
+  } catch (error) {
+    if (!["EROFS", "EACCES", "ENOENT"].includes(codeOf(error) ?? "")) throw error;
+  }
 }
 
 /** `ip route add unreachable 169.254.0.0/16`, which nobody need have installed. */

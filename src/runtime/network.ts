@@ -1,7 +1,8 @@
 import type { ChildProcess } from "node:child_process";
-import { accessSync, closeSync, constants, openSync, readFileSync, readlinkSync } from "node:fs";
-import type { Readable, Writable } from "node:stream";
+import { accessSync, closeSync, constants, openSync, readFileSync } from "node:fs";
+import type { Readable } from "node:stream";
 import { errnoOf } from "../errors.js";
+import { READY_MS, endOf, holdNamespace, killed, openNamespaceOf, said, start } from "./attendants.js";
 import { HOST_PATH } from "./host-path.js";
 
 /** How processes get to the network: through a namespace of their own, or as cooper itself, and then why. */
@@ -23,8 +24,6 @@ export interface PrivateNetwork extends AsyncDisposable {
   readonly open: () => Promise<NetworkOutcome>;
 }
 
-/** How long a forwarder may take; one that hangs is killed then. */
-const READY_MS = 5000;
 /** As slirp4netns names it. */
 const NAMESERVER = "10.0.2.3";
 
@@ -91,26 +90,19 @@ function isInstalled(program: string): boolean {
 }
 
 /**
- * A process that does nothing but hold the namespace, and has no right in it: pasta, which gives up most of its own,
- * may then still look it up. We hold the namespace too, so that no other process can ever be taken for this one.
+ * The holder of the namespace has no right in it: pasta, which gives up most of its own, may then still look it up. We
+ * hold the namespace too, so that no other process can ever be taken for this one.
  */
 async function openNamespace(
   started: ChildProcess[],
   fds: number[],
 ): Promise<{ readonly path: string; readonly holder: number }> {
   const nothing = ["--inh-caps=-all", "--ambient-caps=-all", "--bounding-set=-all"];
-  const child = start(
-    ["unshare", "--net", "--", "setpriv", ...nothing, "--", "cat"],
-    ["pipe", "pipe", "pipe"],
-  );
-  started.push(child);
-  // What cat says back is said in the new namespace.
-  (child.stdin as Writable).write("\n");
-  await said(child, child.stdout as Readable, "a network namespace");
+  const child = await holdNamespace("net", ["setpriv", ...nothing, "--"], (each) => started.push(each));
   const holder = child.pid ?? 0;
-  const fd = openSync(`/proc/${holder}/ns/net`, "r");
+  const { fd, path } = openNamespaceOf(holder, "net");
   fds.push(fd);
-  return { path: `/proc/${readlinkSync("/proc/self")}/fd/${fd}`, holder };
+  return { path, holder };
 }
 
 type Forwarder = Pick<Extract<NetworkOutcome, { readonly kind: "private" }>, "nameserver" | "reachesHost">;
@@ -183,55 +175,4 @@ function hasRoute(pid: number): boolean {
   return readFileSync(`/proc/${pid}/net/route`, "latin1")
     .split("\n")
     .some((line) => line.split("\t")[1] === "00000000");
-}
-
-/** Starts a program that is killed when we end; one whose parent had ended before it could say so ends itself. */
-function start(command: readonly string[], stdio: readonly ("pipe" | "ignore")[]): ChildProcess {
-  const { spawn } = process.getBuiltinModule("node:child_process");
-  const orphan = '[ "$PPID" = "$0" ] && exec "$@"';
-  const child = spawn(
-    "setpriv",
-    ["--pdeathsig", "KILL", "--", "sh", "-c", orphan, String(process.pid), ...command],
-    { cwd: "/", env: { PATH: HOST_PATH }, detached: true, stdio: [...stdio] },
-  );
-  for (const stream of child.stdio) stream?.on("error", () => undefined);
-  return child;
-}
-
-/** Waits for a first byte. Throws what the program said when it ends before, or takes too long. */
-async function said(child: ChildProcess, stream: Readable, name: string): Promise<void> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${name} does not become ready`)), READY_MS);
-  });
-  const first = new Promise((resolve) => stream.once("data", resolve));
-  try {
-    await Promise.race([first, late, endOf(child, name)]);
-  } finally {
-    clearTimeout(timer);
-  }
-}
-
-/** Rejects with what the program said last, when it ends. */
-function endOf(child: ChildProcess, name: string): Promise<never> {
-  let last = "";
-  const { stderr } = child;
-  stderr?.setEncoding("utf8").on("data", (text: string) => (last = (last + text).slice(-4096)));
-  const ended = new Promise<never>((_, reject) => {
-    child.on("error", (error) => reject(new Error(`${name}: ${error.message}`)));
-    child.on("close", () => {
-      const line = last.trim().split("\n").at(-1) ?? "";
-      reject(new Error(`${name}: ${line === "" ? "ended at once" : line}`));
-    });
-  });
-  ended.catch(() => undefined);
-  return ended;
-}
-
-async function killed(child: ChildProcess): Promise<void> {
-  if (child.exitCode !== null || child.signalCode !== null || child.pid === undefined) return;
-  const gone = new Promise((resolve) => child.once("close", resolve));
-  child.kill("SIGKILL");
-  for (const stream of child.stdio) stream?.destroy();
-  await gone;
 }

@@ -98,7 +98,7 @@ function supervise(
 ): number {
   if (plan.network === "private")
     doing("enter the private network", () => joinNetwork(plan.networkNamespace));
-  const { rootFd, place, traces } = mountRootfs(plan);
+  const { rootFd, place, traces } = mountRootfs(plan, undefined);
   mounted(traces);
   doing("mount /sys", () => attachSystem(rootFd, "sys", plan));
   const bundle = makeBundle(plan, place);

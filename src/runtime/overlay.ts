@@ -1,4 +1,22 @@
-import { AT_FDCWD, cString, errnoName, syscall, syscallError, trySyscall } from "./syscalls.js";
+import { basename, dirname } from "node:path";
+import type { IdMapping } from "./id-mapping.js";
+import { doing } from "./refusal.js";
+import {
+  AT_FDCWD,
+  O_DIRECTORY,
+  O_NOFOLLOW,
+  O_PATH,
+  attachMount,
+  cString,
+  cloneMount,
+  close,
+  errnoName,
+  mapOwners,
+  openAt,
+  syscall,
+  syscallError,
+  trySyscall,
+} from "./syscalls.js";
 
 const MS_NODEV = 4;
 
@@ -11,6 +29,8 @@ export interface Overlay {
   readonly place: string;
   /** True inside a user namespace, where uid 0 is a mapped one. */
   readonly userNamespace: boolean;
+  /** Whom the overlay shows as the owner of what root owns in the directories, and so on; undefined: root. */
+  readonly mapping: IdMapping | undefined;
 }
 
 /**
@@ -18,19 +38,49 @@ export interface Overlay {
  * relative to it. mount(2) reads its options from one page, too small for many absolute paths: each directory gets a
  * short name. Works on every kernel, and 500 layers take 6 ms.
  */
-export function mountOverlay({ lowerDirs, upperDir, workDir, place, userNamespace }: Overlay): string {
+export function mountOverlay(overlay: Overlay): string {
+  const { lowerDirs, place, userNamespace, mapping } = overlay;
   syscall("mkdirat", place, AT_FDCWD, cString(place), 0o755);
   syscall("chdir", place, cString(place));
   try {
     // Capital letters are never in a number of base 36.
-    const lowers = lowerDirs.map((dir, index) => link(dir, index.toString(36)));
+    const show = mapping === undefined ? link : mapped(mapping);
+    const lowers = lowerDirs.map((dir, index) => show(dir, index.toString(36)));
     if (lowers.length === 0) lowers.push(make("E"));
-    const dirs = `lowerdir=${lowers.join(":")},upperdir=${link(upperDir, "U")},workdir=${link(workDir, "W")}`;
+    const { upper, work } = writable(overlay, show);
+    const dirs = `lowerdir=${lowers.join(":")},upperdir=${upper},workdir=${work}`;
     mountOn(make("R"), dirs, userNamespace);
   } finally {
     syscall("chdir", "..", cString(".."));
   }
   return `${place}/R`;
+}
+
+type Show = (dir: string, name: string) => string;
+
+/** The two must be seen to lie in the same mount. */
+function writable(
+  { upperDir, workDir }: Overlay,
+  show: Show,
+): { readonly upper: string; readonly work: string } {
+  if (dirname(upperDir) !== dirname(workDir)) throw new Error(`${workDir} is not beside ${upperDir}`);
+  const parent = show(dirname(upperDir), "U");
+  return { upper: `${parent}/${basename(upperDir)}`, work: `${parent}/${basename(workDir)}` };
+}
+
+/** A directory under a short name, in a mount of its own that maps owners. */
+function mapped({ fd }: IdMapping): Show {
+  return (dir, name) =>
+    doing("map the owners of the root file system", () => {
+      const copy = cloneMount(AT_FDCWD, dir);
+      mapOwners(copy, fd, dir);
+      make(name);
+      const target = openAt(AT_FDCWD, name, O_PATH | O_DIRECTORY | O_NOFOLLOW);
+      attachMount(copy, target, name);
+      close(target);
+      close(copy);
+      return name;
+    });
 }
 
 function link(to: string, name: string): string {

@@ -5,6 +5,7 @@ import { isCapability } from "./capabilities.js";
 import type { ProcessCgroup } from "./cgroup.js";
 import { checkDeviceTarget, lookAtDevice } from "./device-request.js";
 import type { HelperDevice, HelperMount, HelperPlan } from "./helper-plan.js";
+import type { HelperIdMapping } from "./id-mapping.js";
 import type { OciRuntime } from "./oci-runtime.js";
 import { seccompJson } from "./oci-seccomp.js";
 import { filterOf } from "./seccomp-filter.js";
@@ -69,6 +70,8 @@ export function refuseImpossible(plan: SandboxPlan): void {
 /** What a process is started in and by. */
 export interface StartingPoint {
   readonly userNamespace: boolean;
+  /** The process's own, if any. */
+  readonly ownNamespace: HelperIdMapping | undefined;
   readonly cgroup: ProcessCgroup;
   /** null: the helper itself. */
   readonly runtime: OciRuntime | null;
@@ -78,12 +81,10 @@ export interface StartingPoint {
 export function helperPlan(
   plan: SandboxPlan,
   home: SandboxHome,
-  { userNamespace, cgroup, runtime }: StartingPoint,
+  { userNamespace, ownNamespace, cgroup, runtime }: StartingPoint,
 ): HelperPlan {
-  if (plan.security.userNamespace === "own")
-    throw new CooperError("unsupported", "the sandbox does not offer a user namespace of its own yet");
   const { rootfs, stdin } = plan;
-  const { capabilities, noNewPrivileges, kernelFiles, userNamespace: ownNamespace } = plan.security;
+  const { capabilities, noNewPrivileges, kernelFiles } = plan.security;
   if (rootfs.kind !== "overlay") throw new Error("this driver mounts overlays");
   return {
     type: "plan",
@@ -110,12 +111,16 @@ export function helperPlan(
     stdinBytes: typeof stdin === "string" ? 0 : stdin.length,
     stdio: plan.stdio,
     terminal: terminalSize(),
-    security: { capabilities, noNewPrivileges, kernelFiles, userNamespace: ownNamespace },
+    security: { capabilities, noNewPrivileges, kernelFiles },
     filter: filterOf(plan.security),
     ulimits: ulimitsOf(plan, userNamespace && cgroup.withoutPids !== undefined),
     cgroups: cgroup.entries,
     shmBytes: plan.limits.shmBytes,
     userNamespace,
+    idMapping:
+      ownNamespace === undefined
+        ? null
+        : { namespace: ownNamespace.namespace, uid: ownNamespace.uid, gid: ownNamespace.gid },
     runtime: runtime === null ? null : { ...runtime, seccomp: seccompJson(plan.security) },
   };
 }

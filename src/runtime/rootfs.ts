@@ -1,6 +1,7 @@
 import { fstatSync } from "node:fs";
 import { fillDev, hostDevice } from "./devices.js";
 import type { HelperPlan } from "./helper-plan.js";
+import type { IdMapping } from "./id-mapping.js";
 import { mountOverlay } from "./overlay.js";
 import { doing } from "./refusal.js";
 import type { Traces } from "./root-walk.js";
@@ -34,8 +35,12 @@ const MNT_DETACH = 2;
  * image is ever resolved outside of it. Order of calls: user mounts come before /proc, /dev and /sys, so that a link in
  * the image cannot aim them at the kernel's files.
  */
-export function enterRootfs(plan: HelperPlan, terminal: number | undefined): Traces {
-  const { rootFd, traces } = mountRootfs(plan);
+export function enterRootfs(
+  plan: HelperPlan,
+  mapping: IdMapping | undefined,
+  terminal: number | undefined,
+): Traces {
+  const { rootFd, traces } = mountRootfs(plan, mapping);
   for (const name of SYSTEM) {
     doing(`mount /${name}`, () => attachSystem(rootFd, name, plan));
   }
@@ -47,22 +52,29 @@ export function enterRootfs(plan: HelperPlan, terminal: number | undefined): Tra
 }
 
 /** The step's root file system with its mounts, without those of the system; the caller closes. */
-export function mountRootfs(plan: HelperPlan): {
+export function mountRootfs(
+  plan: HelperPlan,
+  mapping: IdMapping | undefined,
+): {
   readonly rootFd: number;
   /** Where it is mounted, relative to the mount point. */
   readonly place: string;
   readonly traces: Traces;
 } {
   doing("separate the mounts", () => mount("none", "/", null, MS_REC | MS_PRIVATE, null));
-  const { rootFd, place } = doing("mount the root file system", () => openRoot(plan));
-  return { rootFd, place, traces: doing("mount the step's files", () => attachUserMounts(rootFd, plan)) };
+  const { rootFd, place } = doing("mount the root file system", () => openRoot(plan, mapping));
+  const traces = doing("mount the step's files", () => attachUserMounts(rootFd, plan, mapping));
+  return { rootFd, place, traces };
 }
 
 /** The current directory is then a tmpfs that nobody else sees: for the short names of layers, and for secrets. */
-function openRoot(plan: HelperPlan): { readonly rootFd: number; readonly place: string } {
+function openRoot(
+  plan: HelperPlan,
+  mapping: IdMapping | undefined,
+): { readonly rootFd: number; readonly place: string } {
   mount("tmpfs", plan.mountPoint, "tmpfs", 0, "mode=700");
   syscall("chdir", plan.mountPoint, cString(plan.mountPoint));
-  const place = mountOverlay({ ...plan, place: "L" });
+  const place = mountOverlay({ ...plan, place: "L", mapping });
   return { place, rootFd: openAt(AT_FDCWD, place, O_PATH | O_DIRECTORY) };
 }
 

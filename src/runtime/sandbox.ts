@@ -17,6 +17,7 @@ import { takeDescriptor } from "./syscalls.js";
 import { joinTerminal } from "./terminal.js";
 import type { JoinedTerminal } from "./terminal.js";
 import type { ExitStatus, RunOptions, Sandbox, SandboxPlan } from "./types.js";
+import { openUserNamespaces } from "./user-namespace.js";
 
 export interface SandboxOptions {
   /** The bundled helper, dist/sandbox-child.cjs. */
@@ -46,6 +47,7 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
   const idle: Helper[] = [];
   const all = new Set<Helper>();
   const cgroups = openCgroups(options.userNamespace);
+  const namespaces = openUserNamespaces(options);
   let home: SandboxHome | undefined;
   const start = (): Helper => {
     const helper = startHelper(options.childPath);
@@ -65,7 +67,9 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
       let helper: Helper | undefined;
       try {
         tellOfPids(cgroup, plan, options.userNamespace, runOptions);
-        const request = helperPlan(plan, home, { userNamespace: options.userNamespace, cgroup, runtime });
+        const ownNamespace = await namespaces.of(plan);
+        const { userNamespace } = options;
+        const request = helperPlan(plan, home, { userNamespace, ownNamespace, cgroup, runtime });
         helper = takeAlive(idle, all) ?? start();
         helper.hold(true);
         const status = await runIn(helper, request, plan, runOptions);
@@ -83,6 +87,7 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
       idle.length = 0;
       await Promise.all([...all].map((helper) => retire(helper, all)));
       await cgroups[Symbol.asyncDispose]();
+      await namespaces[Symbol.asyncDispose]();
       if (home !== undefined) rmSync(home.dir, { recursive: true, force: true });
       home = undefined;
     },

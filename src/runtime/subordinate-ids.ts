@@ -9,10 +9,20 @@ export interface IdRange {
 /** The ids that /etc/subuid or /etc/subgid gives this user, by name or by number, in the file's order. */
 export function subordinateRanges(kind: "uid" | "gid"): readonly IdRange[] {
   const { username, uid } = whoAmI();
+  return rangesOf(kind, [username, String(uid)]);
+}
+
+/** The ids that containers of root get by themselves: those of the user "containers", as with podman, else root's own. */
+export function containerRanges(kind: "uid" | "gid"): readonly IdRange[] {
+  const ranges = rangesOf(kind, ["containers"]);
+  return ranges.length > 0 ? ranges : rangesOf(kind, ["root", "0"]);
+}
+
+function rangesOf(kind: "uid" | "gid", owners: readonly (string | undefined)[]): readonly IdRange[] {
   const ranges: IdRange[] = [];
   for (const line of linesOf(`/etc/sub${kind}`)) {
     const [owner, first, count] = line.split(":");
-    if (owner !== username && owner !== String(uid)) continue;
+    if (owner === undefined || !owners.includes(owner)) continue;
     if (/^\d+$/.test(first ?? "") && Number(count) > 0)
       ranges.push({ first: Number(first), count: Number(count) });
   }

@@ -11,6 +11,7 @@ import { constants } from "node:os";
 const NUMBERS = {
   accept4: [288, 242],
   bind: [49, 200],
+  capget: [125, 90],
   capset: [126, 91],
   chdir: [80, 49],
   chroot: [161, 51],
@@ -58,6 +59,8 @@ const NUMBERS = {
   rt_sigprocmask: [14, 135],
   seccomp: [317, 277],
   sendto: [44, 206],
+  setfsgid: [123, 152],
+  setfsuid: [122, 151],
   setgroups: [116, 159],
   sethostname: [170, 161],
   setns: [308, 268],
@@ -256,6 +259,12 @@ export function restrictMount(mountFd: number, attributes: number): void {
 export function changeMount(mountFd: number, added: number, removed: number): void {
   const request = BigUint64Array.from([BigInt(added), BigInt(removed), 0n, 0n]);
   syscall("mount_setattr", undefined, mountFd, EMPTY, AT_EMPTY_PATH | AT_RECURSIVE, request, 32);
+}
+
+/** Shows the owners in a detached mount as a user namespace maps them; what is made through it is stored unmapped (5.12). */
+export function mapOwners(mountFd: number, namespaceFd: number, path: string): void {
+  const request = BigUint64Array.from([0x100000n /* MOUNT_ATTR_IDMAP */, 0n, 0n, BigInt(namespaceFd)]);
+  syscall("mount_setattr", path, mountFd, EMPTY, AT_EMPTY_PATH, request, 32);
 }
 
 /** Adds attributes to the mount that a path is the root of, and to that one only. */

@@ -22,6 +22,8 @@ export interface BindMount extends CommonMount {
    * else has it meanwhile. Without this a writable bind is refused there.
    */
   readonly movable?: true;
+  /** Its owners are the machine's own: in a user namespace of the process's own they are nobody. */
+  readonly foreign?: true;
 }
 
 export interface TmpfsMount extends CommonMount {
@@ -89,8 +91,8 @@ export interface SandboxSecurity {
   readonly noNewPrivileges: boolean;
   /** "open": no file of /proc and /sys is hidden or made read-only (RUN --security=insecure). */
   readonly kernelFiles: "guarded" | "open";
-  /** "own": a user namespace of its own below the sandbox's, in which root is nobody outside. */
-  readonly userNamespace: "shared" | "own";
+  /** A size: a user namespace of its own with so many ids, in which root is nobody outside. */
+  readonly userNamespace: "shared" | number;
 }
 
 /** A resource limit of setrlimit(2). Hard limits are never raised above cooper's own. */

@@ -1,6 +1,7 @@
 import { closeSync, fchmodSync, fchownSync, fstatSync, openSync, writeSync } from "node:fs";
 import { givenDevice } from "./devices.js";
 import type { HelperMount, HelperPlan } from "./helper-plan.js";
+import type { IdMapping } from "./id-mapping.js";
 import { mountOverlay } from "./overlay.js";
 import { codeOf, doing } from "./refusal.js";
 import { keepTimes, missingIn, openInRoot, rememberStubs } from "./root-walk.js";
@@ -16,6 +17,7 @@ import {
   cString,
   cloneMount,
   close,
+  mapOwners,
   newMount,
   openAt,
   restrictMount,
@@ -36,7 +38,7 @@ type Note = (names: readonly string[]) => void;
  * Mounts what the plan says, in its order, inside a root file system that is mounted already. Returns what had to be
  * made for it in the upper directory. The current directory must be the plan's mount point: a tmpfs that nobody else sees.
  */
-export function attachUserMounts(rootFd: number, plan: HelperPlan): Traces {
+export function attachUserMounts(rootFd: number, plan: HelperPlan, mapping: IdMapping | undefined): Traces {
   const upperFd = openAt(AT_FDCWD, plan.upperDir, O_PATH | O_DIRECTORY);
   const fresh: (readonly string[])[] = [];
   const times = keepTimes(rootFd);
@@ -46,7 +48,7 @@ export function attachUserMounts(rootFd: number, plan: HelperPlan): Traces {
   };
   for (const name of SYSTEM) makeSystemDirectory(rootFd, name, note);
   for (const [index, entry] of plan.mounts.entries())
-    attach(rootFd, entry.target, detached({ entry, index, plan }), note);
+    attach(rootFd, entry.target, detached({ entry, index, plan, mapping }), note);
   for (const device of plan.devices.filter(({ target }) => !target.startsWith("/dev/")))
     doing(`show the device ${device.target}`, () => attach(rootFd, device.target, givenDevice(device), note));
   const traces = {
@@ -70,6 +72,7 @@ interface Planned {
   readonly entry: HelperMount;
   readonly index: number;
   readonly plan: HelperPlan;
+  readonly mapping: IdMapping | undefined;
 }
 
 function attach(rootFd: number, place: string, source: number, note: Note): void {
@@ -106,7 +109,7 @@ const OPTIONS: Readonly<Record<MountOption, number>> = {
 
 /** The mount, not yet anywhere. What it shows is found by descriptors, never by a path that somebody could change meanwhile. */
 function detached(planned: Planned): number {
-  const { entry } = planned;
+  const { entry, mapping } = planned;
   const asked = (entry.options ?? []).reduce((sum, option) => sum | OPTIONS[option], 0);
   switch (entry.type) {
     case "tmpfs": {
@@ -117,6 +120,8 @@ function detached(planned: Planned): number {
     }
     case "bind": {
       const source = entry.inside === undefined ? wholeOf(entry.source) : partOf(entry.source, entry.inside);
+      if (mapping !== undefined && entry.foreign !== true)
+        doing("map the owners of a mount", () => mapOwners(source, mapping.fd, entry.source));
       const noExec = NETWORK_FILES.includes(entry.target) ? MOUNT.noExec : 0;
       const file = fstatSync(source).isDirectory() ? 0 : MOUNT.noSuid | noExec;
       restrictMount(source, MOUNT.noDev | file | asked | (entry.readOnly ? MOUNT.readOnly : 0));
@@ -164,10 +169,10 @@ function cloneInside(rootFd: number, inside: string): number {
 
 type EntryOf<T extends HelperMount["type"]> = Extract<HelperMount, { readonly type: T }>;
 
-function layers({ index, plan }: Planned, { rootfs, inside }: EntryOf<"layers">): number {
+function layers({ index, plan, mapping }: Planned, { rootfs, inside }: EntryOf<"layers">): number {
   if (rootfs.kind === "directory") return partOf(rootfs.dir, inside);
   const root = doing("mount the source of a mount", () =>
-    mountOverlay({ ...rootfs, place: `L${index}`, userNamespace: plan.userNamespace }),
+    mountOverlay({ ...rootfs, place: `L${index}`, userNamespace: plan.userNamespace, mapping }),
   );
   const rootFd = openAt(AT_FDCWD, root, O_PATH | O_DIRECTORY);
   try {
@@ -178,13 +183,15 @@ function layers({ index, plan }: Planned, { rootfs, inside }: EntryOf<"layers">)
 }
 
 /** A file in the tmpfs of the mount point; nobody can reach anything but that file through the mount of it. */
-function secret({ index }: Planned, { base64, mode, uid, gid }: EntryOf<"secret">): number {
+function secret({ index, mapping }: Planned, { base64, mode, uid, gid }: EntryOf<"secret">): number {
   const name = `S${index}`;
   const bytes = Buffer.from(base64, "base64");
   const fd = openSync(name, "wx", 0o600);
   try {
     for (let at = 0; at < bytes.length;) at += writeSync(fd, bytes, at);
-    doing(`give a secret to ${uid}:${gid}`, () => fchownSync(fd, uid, gid));
+    doing(`give a secret to ${uid}:${gid}`, () =>
+      fchownSync(fd, uid + (mapping?.uid ?? 0), gid + (mapping?.gid ?? 0)),
+    );
     fchmodSync(fd, mode);
   } finally {
     closeSync(fd);

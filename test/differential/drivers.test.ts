@@ -32,7 +32,7 @@ const meant = JSON.parse(readFileSync("fixtures/drivers.json", "utf8")) as Reado
   Record<string, Readonly<Record<string, ExpectedDifference>>>
 >;
 
-const OTHERS = ["rootless", "crun", "runc", "chroot"] as const;
+const OTHERS = ["rootless", "userns", "crun", "runc", "chroot"] as const;
 
 describeWith(
   ["root", "mounts", "busybox", "setfattr", "xz", "bzip2", "zstd", "crun", "runc", "newuidmap"],
@@ -59,6 +59,7 @@ describeWith(
       builders.push(
         await rootBuilder("native", { isolation: "native" }),
         rootlessBuilder(users, users.add({ subordinateIds: true })),
+        await rootBuilder("userns", { isolation: "native", userns: "auto" }),
         await rootBuilder("crun", { isolation: "oci", runtime: "crun" }),
         await rootBuilder("runc", { isolation: "oci", runtime: "runc" }),
         await rootBuilder("chroot", { isolation: "chroot" }),

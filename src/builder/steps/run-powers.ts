@@ -32,13 +32,16 @@ export function powerComponents(powers: RunPowers, { network }: RunSettings): re
   ];
 }
 
-/** Everything that cooper itself may do. */
-export async function insecureSecurity(): Promise<SandboxSecurity> {
+/** Everything that cooper itself may do, in the user namespace that other processes have. */
+export async function insecureSecurity({
+  userNamespace,
+}: Pick<SandboxSecurity, "userNamespace">): Promise<SandboxSecurity> {
   const { DEFAULT_SECURITY, ownCapabilities } = await import("../../runtime/index.js");
   return {
     ...DEFAULT_SECURITY,
     capabilities: ownCapabilities(),
     seccomp: { kind: "unconfined" },
     kernelFiles: "open",
+    userNamespace,
   };
 }

@@ -178,7 +178,7 @@ async function planOf(
     ...network.plan,
     mounts,
     ...settings,
-    ...(powers.isInsecure ? { security: await insecureSecurity() } : {}),
+    ...(powers.isInsecure ? { security: await insecureSecurity(settings.security) } : {}),
     stdin: "null",
     stdio: "pipe",
   };

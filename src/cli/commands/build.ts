@@ -110,7 +110,7 @@ export const build = command({
     "omit-history os os-feature os-version pid policy provenance pull-always pull-never push retry-delay " +
     "runtime-flag save-stages sbom sign-by skip-unused-stages " +
     "source-policy-file squash squash-all stage-labels stdin unsetenv unsetlabel " +
-    "userns userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant",
+    "userns-gid-map userns-gid-map-group userns-uid-map userns-uid-map-user uts variant",
   run: async ({ flags: given, operands }, world) => {
     const options = buildOptions(given, operands, world);
     if (given.progress === "json" && !given.quiet) return buildWithJson(options, given, world);

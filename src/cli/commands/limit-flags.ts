@@ -44,8 +44,8 @@ export const limitFlags = {
   },
   userns: {
     kind: "string",
-    value: "host",
-    help: "the user namespace of processes: cooper's own; auto is not supported yet",
+    value: "MODE",
+    help: "user namespace of processes: host, or auto[:size=N], whose root is nobody outside",
   },
   "shm-size": {
     kind: "string",
@@ -71,10 +71,11 @@ export function isolationOptions(given: Given, world: World): IsolationOptions {
   };
 }
 
-function usernsOf(text: string): "host" | "auto" {
-  if (text === "host") return text;
-  if (/^auto(?::size=\d+)?$/.test(text)) return "auto";
-  throw usage(`--userns: "${text}" is neither host nor auto`);
+function usernsOf(text: string): NonNullable<IsolationOptions["userns"]> {
+  if (text === "host" || text === "auto") return text;
+  const [, size] = /^auto:size=(\d{1,10})$/.exec(text) ?? [];
+  if (size !== undefined) return { size: Number(size) };
+  throw usage(`--userns: "${text}" is neither host, auto nor auto:size=N`);
 }
 
 function limitOptions(given: Given): IsolationOptions {

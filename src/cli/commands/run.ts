@@ -58,7 +58,7 @@ export const run = command({
     "oom-score-adj os passwd passwd-entry personality pid pidfile platform pod pod-id-file preserve-fds privileged " +
     "publish,p publish-all,P pull quiet,q rdt-class read-only read-only-tmpfs replace requires restart rmi rootfs " +
     "sdnotify seccomp-policy secret sig-proxy stop-signal stop-timeout subgidname subuidname sysctl " +
-    "systemd timeout tmpfs tz uidmap umask unsetenv unsetenv-all userns uts variant volume-driver volumes-from",
+    "systemd timeout tmpfs tz uidmap umask unsetenv unsetenv-all uts variant volume-driver volumes-from",
   run: async ({ flags: given, operands: [image = "", ...argv] }, world) => {
     const options = runOptions(given, argv, world);
     const progress = openProgress("auto", world);

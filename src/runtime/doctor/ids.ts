@@ -1,8 +1,12 @@
 import { accessSync, constants } from "node:fs";
+import { CooperError } from "../../errors.js";
+import { USUAL_IDS } from "../defaults.js";
 import { HOST_PATH } from "../host-path.js";
 import { tryMap } from "../rootless.js";
 import type { IdMap } from "../rootless.js";
+import type { SandboxOptions } from "../sandbox.js";
 import { subordinateRanges } from "../subordinate-ids.js";
+import { tryUserNamespace } from "../user-namespace.js";
 import type { Check } from "./check.js";
 import { PATIENCE_MS, refusedBy } from "./check.js";
 
@@ -27,6 +31,27 @@ export async function checkIds(who: "root" | "weak-root" | "user"): Promise<read
     await mapCheck("newuidmap", "by newuidmap"),
     await mapCheck("single", "own id alone"),
   ];
+}
+
+/** For `--userns=auto`, as root of this machine only. */
+export async function checkOwnNamespace(options: SandboxOptions): Promise<readonly Check[]> {
+  if (options.userNamespace) return [];
+  const base = { name: "--userns=auto", group: "ids" } as const;
+  try {
+    await tryUserNamespace({ userNamespace: USUAL_IDS }, options);
+    return [{ ...base, ok: true, found: `works, with ${USUAL_IDS} ids` }];
+  } catch (error) {
+    if (!(error instanceof CooperError)) throw error;
+    const { message, hint } = error;
+    return [
+      {
+        ...base,
+        ok: false,
+        ...refusedBy(message, "id range"),
+        ...(hint === undefined ? {} : { advice: hint }),
+      },
+    ];
+  }
 }
 
 function rangeCheck(kind: "uid" | "gid"): Check {

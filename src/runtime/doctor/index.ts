@@ -9,7 +9,7 @@ export { checkDrivers, refusedDrivers } from "./drivers.js";
 export type { DriverCheck } from "./drivers.js";
 export { checkSystem, readOwnRights } from "./facts.js";
 export type { OwnRights } from "./facts.js";
-export { checkIds } from "./ids.js";
+export { checkIds, checkOwnNamespace } from "./ids.js";
 export { checkNamespaces, checkUserNamespace } from "./namespaces.js";
 export { checkNetwork } from "./network.js";
 export { checkOverlay } from "./overlay.js";

@@ -21,6 +21,7 @@ try {
       workDir: join(dir, "work"),
       place: "o",
       userNamespace: kind === "user",
+      mapping: undefined,
     }),
   );
   const root = join(room, place);

@@ -1,0 +1,185 @@
+import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { afterAll, beforeAll, describe, expect, test } from "vitest";
+import { DEFAULT_SECURITY, readXattrs } from "../../src/runtime/index.js";
+import type { SandboxMount, SandboxPlan } from "../../src/runtime/index.js";
+import { claimIds } from "../../src/runtime/id-ranges.js";
+import type { Bench, Finished } from "./support.js";
+import { exited, openBench } from "./support.js";
+
+const SIZE = 65536;
+const OWN = { ...DEFAULT_SECURITY, userNamespace: SIZE };
+
+let bench: Bench;
+beforeAll(() => {
+  bench = openBench();
+});
+afterAll(() => bench[Symbol.asyncDispose]());
+
+const sh = (
+  script: string,
+  changes: Partial<SandboxPlan> & { readonly lowerDirs?: readonly string[] } = {},
+): Promise<Finished> => bench.sh(script, { security: OWN, ...changes });
+
+function ownersOf(path: string): readonly [number, number] {
+  const { uid, gid } = lstatSync(path);
+  return [uid, gid];
+}
+
+/** What id 0 in there is on the machine. */
+function outsideOf({ stdout }: Finished): number {
+  const [, first, outside, count] = /^\s*(\d+)\s+(\d+)\s+(\d+)$/m.exec(stdout) ?? [];
+  expect([first, count]).toEqual(["0", String(SIZE)]);
+  return Number(outside);
+}
+
+describe("a process in a user namespace of its own", () => {
+  test("is root inside and nobody outside, and all that it makes is stored as root's", async () => {
+    const lower = bench.layer();
+    for (const dir of ["gone", "again"]) mkdirSync(join(lower, dir));
+    writeFileSync(join(lower, "gone/f"), "");
+    chownSync(join(lower, "gone/f"), 5, 6);
+    const script = `cat /proc/self/uid_map; stat -c '%u:%g' / /gone/f /proc/self/ /dev/null /dev/shm /tmp
+      rm /gone/f; rmdir /again; mkdir /again; touch /new; chown 33:44 /new; chmod 4755 /new; mkfifo /again/pipe`;
+    const ran = await sh(script, { lowerDirs: [lower, bench.base] });
+    expect(ran).toMatchObject({ status: exited(0), stderr: "" });
+    expect(outsideOf(ran)).toBeGreaterThanOrEqual(65536);
+    expect(ran.stdout.trim().split("\n").slice(1)).toEqual(["0:0", "5:6", "0:0", "0:0", "0:0", "0:0"]);
+    const upper = (path: string): string => join(ran.upperDir, path);
+    expect(ownersOf(upper("new"))).toEqual([33, 44]);
+    expect(lstatSync(upper("new")).mode & 0o7777).toBe(0o4755);
+    expect(ownersOf(upper("again/pipe"))).toEqual([0, 0]);
+    expect(lstatSync(upper("gone/f"))).toMatchObject({ rdev: 0, uid: 0 });
+    expect([...readXattrs(upper("again")).keys()]).toEqual(["trusted.overlay.opaque"]);
+  });
+
+  test("has podman's capabilities over what is its own, and none over the machine", async () => {
+    const ran = await sh(`grep -E '^(Cap|Seccomp:)' /proc/self/status
+      mknod /node c 1 3; hostname other; chmod 777 /proc/sys/kernel/hostname; mount -t tmpfs none /tmp; nice -n -5 true`);
+    expect(ran.stdout).toMatch(/^CapEff:\t00000000800405fb\nCapBnd:\t00000000800405fb\n/m);
+    expect(ran.stdout).toContain("Seccomp:\t2");
+    expect(ran.stderr.trim().split("\n")).toHaveLength(5);
+    expect(ran.upper).toEqual([]);
+  });
+
+  test("with CAP_SYS_ADMIN mounts, names the host, and uncovers nothing", async () => {
+    const ran = await sh(
+      `mount -t tmpfs none /tmp && hostname mine && hostname
+      for place in /proc/sys /proc/keys /sys/firmware /proc /sys /dev; do umount $place && echo uncovered $place; done
+      mount -o remount,bind,rw /proc/sys && echo writable; mount -t proc none /mnt && echo a new proc`,
+      {
+        security: {
+          ...OWN,
+          seccomp: { kind: "unconfined" },
+          capabilities: [...OWN.capabilities, "CAP_SYS_ADMIN"],
+        },
+      },
+    );
+    expect(ran.stdout).toBe("mine\n");
+  });
+
+  test("finds a host's file as it is for nobody, and cooper's own as root does", async () => {
+    const host = bench.layer();
+    const own = bench.layer();
+    chmodSync(host, 0o755);
+    writeFileSync(join(host, "secret"), "root's\n", { mode: 0o600 });
+    writeFileSync(join(host, "open"), "everybody's\n", { mode: 0o644 });
+    writeFileSync(join(own, "kept"), "ours\n", { mode: 0o600 });
+    const mounts: readonly SandboxMount[] = [
+      { type: "bind", source: host, target: "/host", readOnly: false, foreign: true },
+      { type: "bind", source: own, target: "/own", readOnly: false },
+    ];
+    const ran = await sh(
+      `cat /host/open /own/kept; stat -c '%u' /host/secret /own/kept
+      cat /host/secret; touch /host/new; chmod 666 /host/open; touch /own/new; chown 33 /own/new`,
+      { mounts },
+    );
+    expect(ran.stdout).toBe("everybody's\nours\n65534\n0\n");
+    expect(ran.stderr.trim().split("\n")).toHaveLength(3);
+    expect(lstatSync(join(host, "open")).mode & 0o777).toBe(0o644);
+    expect(ownersOf(join(own, "new"))).toEqual([33, 0]);
+  });
+
+  test("gets secrets, other images' files and its streams as the user that it is", async () => {
+    const other = bench.layer();
+    writeFileSync(join(other, "f"), "from elsewhere\n", { mode: 0o600 });
+    chownSync(join(other, "f"), 33, 33);
+    const rootfs = {
+      kind: "overlay" as const,
+      lowerDirs: [other],
+      upperDir: bench.layer(),
+      workDir: bench.layer(),
+    };
+    const common = { readOnly: true } as const;
+    const mounts: readonly SandboxMount[] = [
+      {
+        ...common,
+        type: "secret",
+        target: "/s",
+        content: Buffer.from("hush\n"),
+        mode: 0o400,
+        uid: 33,
+        gid: 0,
+      },
+      { ...common, type: "layers", target: "/other", rootfs, inside: "/" },
+    ];
+    const ran = await sh("cat /s /other/f > /dev/stdout; id -u; id -G", {
+      mounts,
+      uid: 33,
+      gid: 33,
+      groups: [44],
+    });
+    expect(ran).toMatchObject({ status: exited(0), stdout: "hush\nfrom elsewhere\n33\n33 44\n", stderr: "" });
+  });
+
+  test("may listen on low ports of a network that is not the machine's", async () => {
+    const ran = await sh("nc -l -p 80 & sleep 0.2; echo heard | nc 127.0.0.1 80; wait");
+    expect(ran).toMatchObject({ stdout: "heard\n", stderr: "" });
+  });
+
+  test("leaves a file's capabilities as a process without one leaves them", async () => {
+    const lower = bench.layer();
+    writeFileSync(join(lower, "f"), "");
+    const ran = await sh("cp -a /f /g && chmod 700 /f", { lowerDirs: [lower, bench.base] });
+    expect(ran).toMatchObject({ status: exited(0), upper: ["f", "g"] });
+    expect(lstatSync(join(ran.upperDir, "f"))).toMatchObject({ uid: 0, gid: 0 });
+  });
+});
+
+describe("ids", () => {
+  test("that the namespace does not have are refused before anything is started", async () => {
+    const message = `user or group 70000 is not among the ${SIZE} ids of the user namespace`;
+    await expect(sh("true", { uid: 70000 })).rejects.toThrow(message);
+    await expect(sh("true", { groups: [70000] })).rejects.toThrow(message);
+  });
+
+  test("are nobody else's: of two drivers at once each gets its own, and later ones get them again", async () => {
+    const before = outsideOf(await sh("cat /proc/self/uid_map"));
+    await using other = openBench();
+    const first = outsideOf(await other.sh("cat /proc/self/uid_map", { security: OWN }));
+    expect(Math.abs(first - before)).toBeGreaterThanOrEqual(SIZE);
+    await other[Symbol.asyncDispose]();
+    await using third = openBench();
+    expect(outsideOf(await third.sh("cat /proc/self/uid_map", { security: OWN }))).toBe(first);
+  });
+
+  test("end: whoever finds all of them in use is told what to do", () => {
+    const dir = bench.layer();
+    const most = 1073741824;
+    {
+      using all = claimIds(most, dir);
+      expect(all).toMatchObject({ uid: 2147483648, gid: 2147483648 });
+      const message = 'all ids of "containers" in /etc/subuid are in use by other builds';
+      expect(() => claimIds(1, dir)).toThrow(message);
+    }
+    using one = claimIds(1, dir);
+    using next = claimIds(1000, dir);
+    expect([one.uid, next.uid]).toEqual([2147483648, 2147483649]);
+    expect(readFileSync(join(dir, "uids"), "utf8")).toBe("");
+  });
+});
+
+test("inside a user namespace there is no further one", async () => {
+  await using inner = openBench(true);
+  await expect(inner.sh("true", { security: OWN })).rejects.toThrow("needs cooper to run as root");
+});
