@@ -57,12 +57,13 @@ async function examineOutside(workshop: Workshop): Promise<readonly DoctorCheck[
   ];
 }
 
-function storeRefusal(workshop: Workshop): string | undefined {
+function storeRefusal(workshop: Workshop): CooperError | undefined {
   try {
     workshop.store.images();
     return undefined;
   } catch (error) {
-    return error instanceof Error ? error.message : String(error);
+    if (error instanceof CooperError) return error;
+    throw error;
   }
 }
 
@@ -109,7 +110,7 @@ function scratchOf(workshop: Workshop): Disposable & { readonly options: Sandbox
     if (!(error instanceof CooperError)) throw error;
     const scratchDir = mkdtempSync(join(tmpdir(), "cooper-doctor-"));
     return {
-      options: { childPath: distFile("sandbox-child.cjs"), scratchDir, userNamespace: !workshop.privileged },
+      options: workshop.sandboxOptions(scratchDir),
       [Symbol.dispose]: () => rmSync(scratchDir, { recursive: true, force: true }),
     };
   }

@@ -11,9 +11,35 @@ import type { Workshop } from "./workshop.js";
 const listing = () => import("./images.js");
 const archives = () => import("./save.js");
 
-/** The API, done in this process. What needs privileges that this process lacks fails; `openCooper` decides where it is called. */
+/**
+ * The API, done in this process. What needs privileges that this process lacks fails; `openCooper` decides where it is
+ * called. Where the store could not be opened, everything that needs one fails with the reason.
+ */
 export function localCooper(workshop: Workshop): Cooper {
-  const { store } = workshop;
+  const cooper = workingCooper(workshop);
+  const { storeRefusal } = workshop;
+  if (storeRefusal === undefined) return cooper;
+  const refused = NEEDING_THE_STORE.map((name) => [name, () => Promise.reject(storeRefusal)]);
+  return { ...cooper, ...(Object.fromEntries(refused) as Pick<Cooper, StoreMethod>) };
+}
+
+const NEEDING_THE_STORE = [
+  "build",
+  "lint",
+  "pull",
+  "push",
+  "images",
+  "inspect",
+  "history",
+  "tag",
+  "remove",
+  "save",
+  "load",
+  "run",
+] as const satisfies readonly (keyof Cooper)[];
+type StoreMethod = (typeof NEEDING_THE_STORE)[number];
+
+function workingCooper(workshop: Workshop): Cooper {
   return {
     root: workshop.root,
     build: (options: BuildOptions) =>
@@ -38,6 +64,7 @@ export function localCooper(workshop: Workshop): Cooper {
     history: async (nameOrId) => (await listing()).historyOf(workshop, nameOrId),
     tag: async (nameOrId, names) => Promise.resolve(tagImage(workshop, nameOrId, names)),
     remove: (namesOrIds, options = {}) => {
+      const { store } = workshop;
       const all = options.all === true ? store.images().map((image) => image.id) : namesOrIds;
       return store.remove(all, { force: options.force === true || options.all === true });
     },

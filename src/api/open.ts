@@ -19,7 +19,10 @@ export function openCooper(options: OpenOptions = {}): Promise<Cooper> {
   const root = resolve(options.root ?? defaultRoot(process.env));
   const workshop = openWorkshop(root);
   const local = localCooper(workshop);
-  return Promise.resolve(workshop.privileged ? local : rootless(local, workshop));
+  if (workshop.privileged) return Promise.resolve(local);
+  const remote = rootless(local, workshop);
+  const isRefused = workshop.storeRefusal !== undefined;
+  return Promise.resolve(isRefused ? { ...local, doctor: (wanted) => remote.doctor(wanted) } : remote);
 }
 
 type Remote = "build" | "push" | "remove" | "save" | "run";

@@ -27,14 +27,17 @@ export interface Workshop extends AsyncDisposable {
   readonly privileged: boolean;
   /** Makes it true for root that may not mount: there is nobody else who could do it. */
   grant(): void;
+  /** Throws `storeRefusal`. */
   readonly store: Store;
+  /** Why the store could not be opened: then this serves to say what else is wrong here, and for nothing else. */
+  readonly storeRefusal: CooperError | undefined;
   /** Loaded when first asked: a cached build never does. */
   readonly snapshotter: (rootfs?: SnapshotterOptions["rootfs"]) => Promise<Snapshotter>;
   readonly cache: LayerCache;
   /** Which driver a request gets here; tried when it is not known yet. Throws `sandbox` when none works. */
   readonly driver: (request: DriverRequest) => Promise<DriverChoice>;
-  /** For whoever tries drivers; makes the scratch directory. */
-  readonly sandboxOptions: () => SandboxOptions;
+  /** For whoever tries drivers; without a directory for them it makes the scratch directory. */
+  readonly sandboxOptions: (scratchDir?: string) => SandboxOptions;
   /** One for each driver and runtime. */
   readonly sandbox: (choice: DriverChoice) => Promise<Sandbox>;
   /** What was found out about this machine before. */
@@ -136,6 +139,27 @@ function versionMark(): string {
   return `${version} ${statSync(distFile("sandbox-child.cjs"), { throwIfNoEntry: false })?.mtimeMs ?? 0}`;
 }
 
+interface OpenedStore {
+  /** Throws `refusal`. */
+  get(): Store;
+  readonly refusal: CooperError | undefined;
+}
+
+function openedStore(root: string, userNamespace: boolean): OpenedStore {
+  try {
+    const store = openStore(root, { userNamespace });
+    return { get: () => store, refusal: undefined };
+  } catch (refusal) {
+    if (!(refusal instanceof CooperError)) throw refusal;
+    return {
+      get: () => {
+        throw refusal;
+      },
+      refusal,
+    };
+  }
+}
+
 /**
  * Opens what belongs to a store root; costs about a millisecond until something more is asked for. `callersRights`: for
  * an engine, whose own namespaces are new each time.
@@ -144,7 +168,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   let privileged = mayMount();
   // Root that may not mount sees no trusted.* attributes, and may get a namespace of its own.
   const userNamespace = inUserNamespace() || !privileged;
-  const store = openStore(root, { userNamespace });
+  const opening = openedStore(root, userNamespace);
   let cache: LayerCache | undefined;
   const snapshotters = new Map<string, Promise<Snapshotter>>();
   const sandboxes = new Map<string, Promise<Sandbox>>();
@@ -153,22 +177,22 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   let registry: Promise<Registry> | undefined;
   let fetcher: Promise<Fetcher> | undefined;
   let scratch: StagedDirectory | undefined;
-  const scratchDir = (): string => (scratch ??= store.layers.stage()).path;
+  const scratchDir = (): string => (scratch ??= opening.get().layers.stage()).path;
   const loadSnapshotter = async (rootfs: SnapshotterOptions["rootfs"]): Promise<Snapshotter> => {
     const [snapshot, runtime] = await Promise.all([
       import("../snapshot/index.js"),
       import("../runtime/index.js"),
     ]);
     return snapshot.openSnapshotter({
-      home: store.layers,
+      home: opening.get().layers,
       syscalls: runtime.treeSyscalls,
       userNamespace,
       rootfs,
     });
   };
-  const sandboxOptions = (): SandboxOptions => ({
+  const sandboxOptions = (scratch = scratchDir()): SandboxOptions => ({
     childPath: distFile("sandbox-child.cjs"),
-    scratchDir: scratchDir(),
+    scratchDir: scratch,
     userNamespace,
   });
   const loadRights = async (): Promise<Rights> => {
@@ -178,7 +202,8 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   };
   const loadVerdicts = async (): Promise<Verdicts> => {
     const runtime = await import("../runtime/index.js");
-    return runtime.openVerdicts(join(root, "cache/probe"), await workshop.rights(), versionMark());
+    const dir = opening.refusal === undefined ? join(root, "cache/probe") : undefined;
+    return runtime.openVerdicts(dir, await workshop.rights(), versionMark());
   };
   const selectDriver = async (request: DriverRequest): Promise<DriverChoice> => {
     const runtime = await import("../runtime/index.js");
@@ -203,7 +228,7 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
   let closed: Promise<void> | undefined;
   // In this order: a sandbox may still use the scratch directory, and all of them the store.
   const close = async (): Promise<void> => {
-    await using _store = store;
+    await using _store = opening.refusal === undefined ? opening.get() : undefined;
     await using _scratch = scratch;
     const opened = await Promise.allSettled([
       ...sandboxes.values(),
@@ -221,7 +246,10 @@ export function openWorkshop(root: string, callersRights?: Rights): Workshop {
     grant: () => {
       privileged = true;
     },
-    store,
+    get store() {
+      return opening.get();
+    },
+    storeRefusal: opening.refusal,
     snapshotter: (rootfs = "overlay") => {
       const found = snapshotters.get(rootfs) ?? loadSnapshotter(rootfs);
       snapshotters.set(rootfs, found);

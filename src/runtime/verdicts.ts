@@ -23,23 +23,43 @@ const FORMAT = 1;
 
 /**
  * Verdicts in a directory of the store, one file for each kind of rights and `version` of cooper. A file that is damaged,
- * or of others, counts as none; that it cannot be written costs a trial each time and nothing else.
+ * or of others, counts as none; that it cannot be written costs a trial each time and nothing else. Without a directory
+ * they are kept for as long as this is.
  */
-export function openVerdicts(dir: string, rights: Rights, version: string): Verdicts {
+export function openVerdicts(dir: string | undefined, rights: Rights, version: string): Verdicts {
+  return dir === undefined ? passingVerdicts() : keptVerdicts(dir, rights, version);
+}
+
+function passingVerdicts(): Verdicts {
+  const known = new Map<string, Verdict>();
+  return {
+    recall: (name) => known.get(name),
+    remember: (name, verdict) => void known.set(name, verdict),
+    forget: () => known.clear(),
+  };
+}
+
+function keptVerdicts(dir: string, rights: Rights, version: string): Verdicts {
   const key = JSON.stringify([FORMAT, version, rights]);
   const path = join(dir, `${createHash("sha256").update(key).digest("hex").slice(0, 32)}.json`);
   let known: Map<string, Verdict> | undefined;
+  let isStale = false;
   const read = (): Map<string, Verdict> => (known ??= readVerdicts(path, key));
   return {
     recall: (name) => read().get(name),
     remember: (name, verdict) => {
       // Read again: another process may have found something else out meanwhile.
-      known = readVerdicts(path, key).set(name, verdict);
+      known = (isStale ? read() : readVerdicts(path, key)).set(name, verdict);
       write(dir, path, JSON.stringify({ key, verdicts: Object.fromEntries(known) }));
     },
     forget: () => {
       known = new Map();
-      rmSync(path, { force: true });
+      try {
+        rmSync(path, { force: true });
+      } catch {
+        // In a store that cannot be written it stays, and is not read again.
+        isStale = true;
+      }
     },
   };
 }

@@ -1,6 +1,6 @@
-import { chmodSync, mkdirSync, mkdtempSync, readdirSync, rmSync } from "node:fs";
+import { chmodSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join } from "node:path";
+import { dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { Diagnosis, DoctorCheck } from "../../src/cooper.js";
 import { describeWith } from "../support/packages.js";
@@ -145,6 +145,89 @@ describeWith(["root", "mounts", "unshare"], "root", () => {
 
   test("without any right is told that nothing works", async () => {
     expect(await doctor("none", ...weak("-all"))).toMatchObject({ code: 1, chosen: null });
+  });
+});
+
+describeWith(["root", "mounts", "unshare", "newuidmap"], "a store that cannot be opened", () => {
+  let dir: string;
+  let users: Users;
+  beforeAll(() => {
+    dir = mkdtempSync(join(tmpdir(), "cooper-doctor-store-"));
+    chmodSync(dir, 0o755);
+    users = openUsers();
+  });
+  afterAll(() => {
+    users?.[Symbol.dispose]();
+    rmSync(dir, { recursive: true, force: true });
+  });
+
+  /** Runs cooper where `dir` has been made read-only; before that, whatever `first` says. */
+  const readOnly = (argv: readonly string[], first = "true"): Promise<Outcome> => {
+    const script = `mount --bind "$0" "$0" && ${first} && mount -o remount,bind,ro "$0" && exec "$@"`;
+    return outcomeOf("unshare", ["--mount", "sh", "-c", script, dir, process.execPath, ...argv]);
+  };
+
+  test("is a row, with path and errno, among all the others", async () => {
+    const root = join(dir, "none");
+    const answer = answerOf(await readOnly(["dist/cooper.cjs", "--root", root, "doctor", "--json"]));
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    expect(answer.check("store", "path")).toEqual({
+      name: "path",
+      group: "store",
+      ok: false,
+      found: `cannot open the store ${root}: read-only file system`,
+      call: "mkdir",
+      errno: "EROFS",
+      advice: "choose another store with --root or COOPER_ROOT",
+    });
+    expect(answer.check("overlay", "overlay")).toMatchObject({ ok: true });
+  });
+
+  test("also one that is there and has become read-only, with what it remembers", async () => {
+    const argv = ["dist/cooper.cjs", "--root", join(dir, "kept"), "doctor", "--json"];
+    const answer = answerOf(await readOnly(argv, '"$@" > "$0/before"'));
+    expect(JSON.parse(readFileSync(join(dir, "before"), "utf8"))).toMatchObject({ chosen: "native" });
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    expect(answer.check("store", "path")).toMatchObject({ ok: false, errno: "EROFS" });
+  });
+
+  test("what is no store is left alone", async () => {
+    mkdirSync(join(dir, "other/things"), { recursive: true });
+    const argv = ["dist/cooper.cjs", "--root", join(dir, "other"), "doctor", "--json"];
+    const answer = answerOf(await outcomeOf(process.execPath, argv));
+    expect(answer.check("store", "path")).toMatchObject({
+      ok: false,
+      found: expect.stringContaining("is not a store of cooper and not empty"),
+      advice: "name another directory with --root",
+    });
+    expect(readdirSync(join(dir, "other"))).toEqual(["things"]);
+  });
+
+  test("an ordinary user with another's store gets all the rows too", async () => {
+    const user = users.add({ subordinateIds: true });
+    mkdirSync(join(dir, "roots"));
+    const answer = answerOf(await user.cooper("doctor", "--root", join(dir, "roots"), "--json"));
+    expect(answer).toMatchObject({ code: 0, chosen: "native" });
+    expect(answer.check("store", "path")).toMatchObject({
+      ok: false,
+      found: `the store ${join(dir, "roots")} belongs to root`,
+      advice: "run cooper as that user, or use another store with --root",
+    });
+    expect(answer.check("overlay", "overlay")).toMatchObject({
+      ok: true,
+      found: expect.stringContaining("user.*"),
+    });
+  });
+
+  test.each([
+    [["images"]],
+    [["pull", "127.0.0.1:1/no/such"]],
+    [["build", dirname(import.meta.filename)]],
+    [["run", "--rm", "127.0.0.1:1/no/such"]],
+  ])("and %j says so before anything else", async ([...argv]) => {
+    const { code, stderr } = await readOnly(["dist/cooper.cjs", "--root", join(dir, "none"), ...argv]);
+    expect(code).toBe(125);
+    expect(stderr).toBe(`Error: cannot open the store ${join(dir, "none")}: read-only file system\n`);
   });
 });
 

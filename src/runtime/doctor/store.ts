@@ -3,8 +3,15 @@ import { dirname } from "node:path";
 import { errnoOf } from "../../errors.js";
 import type { Check } from "./check.js";
 
-/** Where the store is or will be, what carries it, and whether it can be written. `refusal`: why it could not be opened. */
-export function checkStore(root: string, refusal: string | undefined): readonly Check[] {
+/** Why a store could not be opened. */
+export interface StoreRefusal {
+  readonly message: string;
+  readonly hint?: string | undefined;
+  readonly cause?: unknown;
+}
+
+/** Where the store is or will be, what carries it, and whether it can be written. */
+export function checkStore(root: string, refusal: StoreRefusal | undefined): readonly Check[] {
   const group = "store";
   const place = realpathSync(nearest(root));
   const { bavail, bsize } = statfsSync(place);
@@ -24,10 +31,21 @@ export function checkStore(root: string, refusal: string | undefined): readonly 
   ];
 }
 
-function pathCheck(root: string, place: string, refusal: string | undefined): Check {
+function pathCheck(root: string, place: string, refusal: StoreRefusal | undefined): Check {
   const base = { name: "path", group: "store" } as const;
   const advice = "choose another store with --root or COOPER_ROOT";
-  if (refusal !== undefined) return { ...base, ok: false, found: `${root}: ${refusal}`, advice };
+  if (refusal !== undefined) {
+    const { syscall: call } = (refusal.cause ?? {}) as NodeJS.ErrnoException;
+    const errno = errnoOf(refusal.cause);
+    return {
+      ...base,
+      ok: false,
+      found: refusal.message,
+      ...(call === undefined ? {} : { call }),
+      ...(errno === undefined ? {} : { errno }),
+      advice: refusal.hint ?? advice,
+    };
+  }
   try {
     accessSync(place, constants.W_OK);
     return { ...base, ok: true, found: place === root || existsSync(root) ? root : `${root} (not made yet)` };
