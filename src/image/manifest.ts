@@ -184,6 +184,8 @@ export function parseImageConfig(bytes: Uint8Array, what: string): ImageConfig {
 const STRING_FIELDS = ["User", "WorkingDir", "StopSignal"];
 const LIST_FIELDS = ["Env", "Entrypoint", "Cmd", "OnBuild", "Shell"];
 const MAP_FIELDS = ["ExposedPorts", "Volumes", "Labels", "Healthcheck"];
+/** As JSON writes it; behind a backslash that is text, which stands twice there, the same letters are text. */
+const NUL = /(?<!\\)(?:\\\\)*\\u0000/;
 
 function parseProcessConfig(config: Json, what: string): ImageConfig["config"] {
   const kept: Record<string, unknown> = {};
@@ -193,7 +195,7 @@ function parseProcessConfig(config: Json, what: string): ImageConfig["config"] {
       const value = config[name];
       if (value === undefined || value === null) continue;
       if (!fits(value)) throw corrupt(what, `config.${name} is not ${shape}`);
-      if (JSON.stringify(value).includes("\\u0000")) throw corrupt(what, `config.${name} holds a NUL byte`);
+      if (NUL.test(JSON.stringify(value))) throw corrupt(what, `config.${name} holds a NUL byte`);
       kept[name] = value;
     }
   };

@@ -1,3 +1,5 @@
+import { spawnSync } from "node:child_process";
+import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { BUSYBOX_BASE, openLab } from "../support/lab.js";
 
@@ -88,6 +90,10 @@ describe("ARG", () => {
     const declared = `${BUSYBOX_BASE}ARG HTTP_PROXY\nRUN echo $HTTP_PROXY\n`;
     const own = await lab.build(declared, { buildArgs: { HTTP_PROXY: "http://two" } });
     expect(own.result.config.history.at(-1)?.created_by).toContain("|1 HTTP_PROXY=http://two ");
+    // What is not declared is nowhere in the store, what is is in no record of the cache.
+    const found = (text: string, dir: string) => spawnSync("grep", ["-rqF", text, join(lab.dir, dir)]).status;
+    expect([found("http://one", "root"), found("http://two", "root/cache")]).toEqual([1, 1]);
+    expect(found("http://two", "root/blobs")).toBe(0);
   });
 
   test("build args that nothing declares are warned of; declared, predefined and platform ones are not", async () => {

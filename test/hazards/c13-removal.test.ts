@@ -26,6 +26,7 @@ describe("C13: what removes something stays where it is", () => {
     "../..",
     "../host",
     "a/../../../host",
+    "../../host/victim",
     ".",
     "/",
     "sha256:..",

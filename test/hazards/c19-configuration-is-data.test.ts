@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, writeFileSync } from "node:fs";
+import { existsSync, mkdirSync, readdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
 import { openCanary } from "../support/canary.js";
@@ -23,10 +23,14 @@ test("C19: variables of an image are the command's alone: nothing of ours starts
   const trap = join(lab.dir, "e.cjs");
   const mark = join(lab.dir, "PWN");
   writeFileSync(trap, `require("node:fs").writeFileSync(${JSON.stringify(mark)}, process.argv.join(" "));`);
+  const evil = join(lab.dir, "evil");
+  mkdirSync(evil);
+  for (const name of ["slirp4netns", "pasta", "sh", "unshare", "setpriv", "ip", "node", "xz", "stty"])
+    writeFileSync(join(evil, name), `#!/bin/sh\necho "$0" >${mark}\n`, { mode: 0o755 });
   const Env = [
     `NODE_OPTIONS=--require=${trap}`,
     `LD_PRELOAD=${trap}`,
-    "PATH=/evil:/bin",
+    `PATH=${evil}:/bin`,
     "COOPER_ROOT=/evil",
     "TMPDIR=/evil",
     `BASH_ENV=${trap}`,
@@ -35,8 +39,11 @@ test("C19: variables of an image are the command's alone: nothing of ours starts
   ];
   await loadBase(lab, [], { config: { Env } });
   lab.write({ f: "x" });
-  const { output } = await lab.build(`FROM ${HOSTILE}\nCOPY f /f\nRUN env | sort\n`);
+  const file = `FROM ${HOSTILE}\nCOPY f /f\nRUN env | sort\n`;
+  const { output } = await lab.build(file);
   for (const line of Env.slice(0, 6)) expect(output).toContain(`${line}\n`);
+  // What a first build may have left in our own environment, programs of a second would start with.
+  await lab.build(file, { cache: false });
   expect((await runIn(lab, HOSTILE, ["env"])).output).toContain(`LD_PRELOAD=${trap}\n`);
   expect(existsSync(mark)).toBe(false);
   expect(existsSync("/evil")).toBe(false);
@@ -54,6 +61,9 @@ test("C19: names that are no variables' are refused or left out, and break nothi
     },
     (error: Error) => expect(error.name).toBe("CooperError"),
   );
+  // The escape that stands for it in JSON is text as any other.
+  await loadBase(lab, [], { config: { Env: ["PATH=/bin", "A=\\u0000"] } });
+  expect((await runIn(lab, HOSTILE, ["env"])).output).toContain("A=\\u0000\n");
   for (const Env of [[1], {}, "A=b", [null]]) {
     const failure = await failureOf(
       loadBase(lab, [], { config: { Env } }).then(() => runIn(lab, HOSTILE, ["true"])),
