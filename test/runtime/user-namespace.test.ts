@@ -1,5 +1,14 @@
-import { chmodSync, chownSync, lstatSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { join } from "node:path";
+import { execFileSync } from "node:child_process";
+import {
+  chmodSync,
+  chownSync,
+  copyFileSync,
+  lstatSync,
+  mkdirSync,
+  readFileSync,
+  writeFileSync,
+} from "node:fs";
+import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { DEFAULT_SECURITY, readXattrs } from "../../src/runtime/index.js";
 import type { SandboxMount, SandboxPlan } from "../../src/runtime/index.js";
@@ -133,18 +142,39 @@ describe("a process in a user namespace of its own", () => {
   });
 
   test("may listen on low ports of a network that is not the machine's", async () => {
-    const ran = await sh("nc -l -p 80 & sleep 0.2; echo heard | nc 127.0.0.1 80; wait");
-    expect(ran).toMatchObject({ stdout: "heard\n", stderr: "" });
+    const ran = await sh(`nc -l -p 80 & i=0
+      while kill -0 $! && [ $i -lt 100 ]; do echo heard | nc 127.0.0.1 80; i=$((i + 1)); sleep 0.05; done 2>/dev/null`);
+    expect(ran).toMatchObject({ stdout: expect.stringContaining("heard\n"), stderr: "" });
   });
 
-  test("leaves a file's capabilities as a process without one leaves them", async () => {
+  test("gives files capabilities that are stored as root's, and gets what files have", async () => {
     const lower = bench.layer();
-    writeFileSync(join(lower, "f"), "");
-    const ran = await sh("cp -a /f /g && chmod 700 /f", { lowerDirs: [lower, bench.base] });
-    expect(ran).toMatchObject({ status: exited(0), upper: ["f", "g"] });
-    expect(lstatSync(join(ran.upperDir, "f"))).toMatchObject({ uid: 0, gid: 0 });
+    for (const file of ["given", "capable"]) copyFileSync("/bin/busybox", join(lower, `busybox-${file}`));
+    execFileSync("setcap", ["cap_chown+ep", join(lower, "busybox-given")]);
+    withProgram(lower, execFileSync("which", ["setcap"], { encoding: "utf8" }).trim());
+    const lowerDirs = [lower, bench.base];
+    const ran = await sh("/setcap cap_chown+ep /busybox-capable", { lowerDirs });
+    expect(ran).toMatchObject({ status: exited(0), stderr: "" });
+    const stored = [join(lower, "busybox-given"), join(ran.upperDir, "busybox-capable")].map((path) =>
+      Buffer.from(readXattrs(path).get("security.capability") ?? []).toString("hex"),
+    );
+    expect(stored).toEqual(Array(2).fill("0100000201000000000000000000000000000000"));
+    const script =
+      "for file in /busybox-given /busybox-capable; do $file grep CapEff /proc/self/status; done";
+    const used = await sh(script, { lowerDirs: [ran.upperDir, ...lowerDirs], uid: 33, gid: 33 });
+    expect(used.stdout).toBe("CapEff:\t0000000000000001\n".repeat(2));
   });
 });
+
+/** A program of the machine with the libraries that it needs. */
+function withProgram(root: string, path: string): void {
+  copyFileSync(path, join(root, basename(path)));
+  const libraries = execFileSync("ldd", [path], { encoding: "utf8" }).matchAll(/(\/\S+) \(0x/g);
+  for (const [, library = ""] of libraries) {
+    mkdirSync(join(root, dirname(library)), { recursive: true });
+    copyFileSync(library, join(root, library));
+  }
+}
 
 describe("ids", () => {
   test("that the namespace does not have are refused before anything is started", async () => {
