@@ -69,21 +69,22 @@ function nextPlan(pid: number): Work | undefined {
   return undefined;
 }
 
-/** Runs one command to its end. What was lent comes back whatever happens; when that fails, nothing else counts. */
+/** Runs one command to its end. What was lent comes back whatever happens; when that fails, only what kept it from starting counts more. */
 function serve(plan: ChrootPlan, own: bigint, stdout: number, stderr: number): HelperMessage {
   let bytes: number | undefined;
   let held: HeldCaches | undefined;
+  let message: HelperMessage | undefined;
   try {
     if (plan.stdin === "bytes") bytes = receiveBytes(plan.stdinBytes);
     held = holdCaches(plan.mounts);
     const loans = openLoans(plan.dir);
     const streams = plan.stdio === "pipe" ? { stdout, stderr } : INHERITED;
-    const message = runFurnished({ plan, own, loans, bytes, ...streams });
+    message = runFurnished({ plan, own, loans, bytes, ...streams });
     doing("end what the command left running", endDescendants);
     const restored = doing("put back what the root file system had", () => loans.giveBack());
     return message.type === "exit" ? { ...message, restored } : message;
   } catch (error) {
-    return { type: "refused", refusal: refusalOf(error) };
+    return message?.type === "refused" ? message : { type: "refused", refusal: refusalOf(error) };
   } finally {
     held?.letGo();
     if (bytes !== undefined) close(bytes);

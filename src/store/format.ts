@@ -104,13 +104,17 @@ function checkFormat({ root, format }: StorePaths, flavour: Flavour): void {
     "store-version",
     `${what} was written by cooper running as ${describe(stored)}; this one runs as ${describe(flavour)}`,
     {
-      hint: "run cooper as it was run before, or use another store with --root",
+      hint: "layers are marked in another way there: run cooper with the rights it was run with before, or use another store with --root",
     },
   );
 }
 
+/** Of a store that belongs to this process's own user. */
 function describe(flavour: Flavour): string {
-  return flavour === "root" ? "root" : "an ordinary user";
+  if (process.geteuid?.() !== 0) return flavour === "root" ? "root" : "an ordinary user";
+  return flavour === "root"
+    ? "root with the right to mount (CAP_SYS_ADMIN)"
+    : "root without the right to mount (CAP_SYS_ADMIN), or in a user namespace";
 }
 
 function wrongOwner(root: string, uid: number): CooperError {

@@ -61,8 +61,31 @@ describeWith(["root", "mounts", "busybox", "unshare"], "root that is not all-pow
     const refused = await build("weakest", "-all", join(dir, "shell"));
     expect(refused.code).toBe(125);
     expect(refused.stderr).toMatch(
-      /\nError: nothing here can isolate a process: native: .*Operation not permitted.*; oci: .*; chroot: .*\n(?: {2}at .*\n)? {2}hint: .*--privileged/,
+      /\nError: nothing here can isolate a process: native: .*Operation not permitted.*; oci: .*; chroot: cannot enter the root file system: chroot .*\(EPERM\)\n(?: {2}at .*\n)? {2}hint: .*--privileged/,
     );
+  });
+
+  test("its store is not all-powerful root's, nor the reverse, and the error says what differs", async () => {
+    const copies = makeContext(dir, "more-copies", COPIES);
+    const all = ["dist/cooper.cjs", "--root", join(dir, "all"), "build", "-q", copies];
+    expect(await outcomeOf(process.execPath, all)).toMatchObject({ code: 0 });
+    expect(await build("less", "-sys_admin", "-q", copies)).toMatchObject({ code: 0 });
+    const [more, less] = [
+      "root with the right to mount (CAP_SYS_ADMIN)",
+      "root without the right to mount (CAP_SYS_ADMIN), or in a user namespace",
+    ];
+    const line = (store: string, before: string, now: string): string =>
+      `Error: the store ${join(dir, store)} was written by cooper running as ${before}; this one runs as ${now}\n` +
+      "  hint: layers are marked in another way there: run cooper with the rights it was run with before, or use another store with --root\n";
+    expect(await build("all", "-sys_admin", "-q", copies)).toMatchObject({
+      code: 125,
+      stderr: line("all", more, less),
+    });
+    all[2] = join(dir, "less");
+    expect(await outcomeOf(process.execPath, all)).toMatchObject({
+      code: 125,
+      stderr: line("less", less, more),
+    });
   });
 
   test("in a user namespace of its own it builds and runs", async () => {
