@@ -23,8 +23,7 @@ export function serveEngine(): void {
     controller.abort(new CooperError("aborted", "the build was interrupted", { exitCode: 130 }));
   process.on("disconnect", abort);
   // The terminal sends these to us as well; our caller decides what they mean and tells us.
-  process.on("SIGINT", () => undefined);
-  process.on("SIGTERM", () => undefined);
+  for (const signal of ["SIGINT", "SIGTERM", "SIGHUP"]) process.on(signal, () => undefined);
   process.on("message", (message: ToEngine) => {
     if (message.type === "abort") abort();
     else void answer(message, controller.signal, send);

@@ -20,12 +20,14 @@ const SIGNALS = { SIGHUP: 1, SIGINT: 2, SIGTERM: 15 } as const;
 /** A RUN that ignores SIGTERM is killed after 10 s; whoever has not cleaned up some time later never will. */
 const CLEANUP_MS = 15_000;
 
-/** Aborts on the first signal and exits at once on the second. */
+/** Aborts on the first signal and exits at once on the second, if that is somebody's impatience. */
 function interruptSignal(): AbortSignal {
   const controller = new AbortController();
   for (const [name, number] of Object.entries(SIGNALS)) {
     process.on(name, () => {
       const exitCode = 128 + number;
+      // The kernel and the shell both tell of a terminal that has gone.
+      if (controller.signal.aborted && name === "SIGHUP") return;
       if (controller.signal.aborted) process.exit(exitCode);
       controller.abort(new CooperError("aborted", `interrupted by ${name}`, { exitCode }));
       setTimeout(() => process.exit(exitCode), CLEANUP_MS).unref();

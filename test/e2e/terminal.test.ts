@@ -1,4 +1,4 @@
-import { chmodSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test, vi } from "vitest";
@@ -37,8 +37,12 @@ function command(who: Who, args: readonly string[]): readonly string[] {
   const program = [process.execPath, join(users.dist, "cooper.cjs")];
   const env = ["env", "-C", user.home, `HOME=${user.home}`];
   return who === "root"
-    ? [...program, "--root", join(dir, "root"), ...args]
-    : user.argv([...env, ...program, "--root", join(user.home, "store"), ...args]);
+    ? [...program, "--root", storeOf(who), ...args]
+    : user.argv([...env, ...program, "--root", storeOf(who), ...args]);
+}
+
+function storeOf(who: Who): string {
+  return who === "root" ? join(dir, "root") : join(user.home, "store");
 }
 
 const cooper = (who: Who, ...args: readonly string[]): Promise<Terminal> => openTerminal(command(who, args));
@@ -184,6 +188,26 @@ describeWith(["root", "mounts", "busybox", "newuidmap", "script"], "on a termina
       expect(await terminal.ended).toBe(7);
       expect(terminal.text).toMatch(/Error: building at STEP "RUN echo left [^]*exit status 7/);
       expectRestored(terminal);
+    });
+
+    test.each([
+      ["build", () => ["build", "--on-failure=shell", "-f", join(context, "Failing"), context]],
+      ["run", () => ["run", "--rm", "-it", "box", "sh"]],
+    ])("a terminal that hangs up ends cooper %s with all that it started", async (_name, args) => {
+      // Whatever is cooper's own has the path of these users' dist/ among its arguments.
+      expect(processesWith(users.dist)).toEqual([]);
+      const terminal = await openTerminal(command(who, args()));
+      await terminal.see(/# /);
+      const marker = `8${process.pid}${who.length}`;
+      terminal.type(`sleep ${marker} & trap '' HUP; sleep ${marker}\r`);
+      await vi.waitFor(() => expect(processesWith(`sleep ${marker}`)).toHaveLength(2), { timeout: 5000 });
+      expect(processesWith(users.dist)).not.toEqual([]);
+      terminal.hangUp();
+      await vi.waitFor(
+        () => expect([...processesWith(users.dist), ...processesWith(`sleep ${marker}`)]).toEqual([]),
+        { timeout: 10_000 },
+      );
+      expect(readdirSync(join(storeOf(who), "tmp"))).toEqual([]);
     });
   });
 });

@@ -17,6 +17,8 @@ export interface Terminal {
   set(...modes: readonly string[]): void;
   /** stty's words for the modes of the terminal, such as `icanon` or `-icanon`. */
   modes(): readonly string[];
+  /** Takes the terminal away, as a window that is closed or a connection that breaks does. */
+  hangUp(): void;
   /** The exit status of the program. */
   readonly ended: Promise<number>;
 }
@@ -71,6 +73,7 @@ export async function openTerminal(
         .map(Number)
         .filter((pid) => stdinOf(pid) === pts),
     set: (...modes) => void stty(...modes),
+    hangUp: () => void child.kill("SIGKILL"),
     modes: () => stty("-a").split(/[\s;]+/),
     ended: closed.then(() => Number(/status=(\d+)/.exec(text)?.[1] ?? -1)),
   };
