@@ -156,7 +156,7 @@ export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
     // A user namespace with a single id may not change groups at all: there are none to leave either. Any other refusal
     // is one: without its groups a process may read what a file denies to them.
     if (result < 0 && !(plan.userNamespace && result === -EPERM))
-      throw syscallError(errnoName(-result), `setgroups of ${groups.length} groups`);
+      throw syscallError(errnoName(-result), "setgroups", groups.join());
     syscall("setresgid", undefined, plan.gid, plan.gid, plan.gid);
     syscall("setresuid", undefined, plan.uid, plan.uid, plan.uid);
     const kept = plan.uid === 0 ? mask : 0n;

@@ -14,11 +14,11 @@ import { tmpdir } from "node:os";
 import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { expect } from "vitest";
-import { checkStore, openStore } from "../../src/store/index.js";
 import { cooper, execute } from "../e2e/command.js";
 import type { CommandOptions, CommandResult } from "../e2e/command.js";
 import { BUSYBOX, BUSYBOX_BASE } from "../support/lab.js";
 import { mountsWith } from "../support/leftovers.js";
+import { problemsOf } from "../support/store-problems.js";
 
 export const PROGRAM = fileURLToPath(new URL("../../dist/cooper.cjs", import.meta.url));
 
@@ -128,12 +128,6 @@ export async function expectNothingLeft(lab: FaultLab): Promise<void> {
   expect(readdirSync(join(lab.root, "locks")).filter((name) => name !== "ballast")).toEqual([]);
   expect(await problemsOf(lab.root)).toEqual([]);
   expect(mountsWith(`${lab.root}/`)).toEqual([]);
-}
-
-/** What `checkStore` finds in a store that nobody has open. */
-export async function problemsOf(root: string): Promise<readonly string[]> {
-  await using store = openStore(root, { userNamespace: false });
-  return (await checkStore(store)).map(({ object, problem }) => `${object}: ${problem}`);
 }
 
 /** Processes that carry the lab's marker or its directory in their arguments or environment. */

@@ -3,7 +3,8 @@ import { mkdtempSync, rmSync, statfsSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { expectFailure, expectNothingLeft, openFaultLab, problemsOf } from "./fault-lab.js";
+import { expectFailure, expectNothingLeft, openFaultLab } from "./fault-lab.js";
+import { problemsOf } from "../support/store-problems.js";
 import type { FaultLab } from "./fault-lab.js";
 
 const MIB = 1024 * 1024;

@@ -1,15 +1,11 @@
 import { readdirSync, readFileSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, expect, test } from "vitest";
-import type { DiffId } from "../../src/image/index.js";
-import { treeSyscalls } from "../../src/runtime/index.js";
-import { openSnapshotter } from "../../src/snapshot/index.js";
-import { checkStore, openStore } from "../../src/store/index.js";
-import { bytesOfStream } from "../snapshot/room.js";
 import { stateOf } from "../support/canary.js";
 import { HOSTILE, loadBase, runIn } from "../support/hostile-base.js";
 import type { Lab } from "../support/lab.js";
 import { openLab } from "../support/lab.js";
+import { problemsOf } from "../support/store-problems.js";
 
 let lab: Lab;
 beforeEach(async () => {
@@ -43,7 +39,7 @@ test("X12: whatever a step does, no file of a layer below it changes, and the st
   const after = new Set(layersOf(lab));
   expect(before.filter((line) => !after.has(line))).toEqual([]);
   await lab.cooper[Symbol.asyncDispose]();
-  expect(await problemsIn(lab.cooper.root)).toEqual([]);
+  expect(await problemsOf(lab.cooper.root)).toEqual([]);
 });
 
 test("X12: one byte that changed in a layer's tree or tar is found by the check", async () => {
@@ -56,21 +52,8 @@ test("X12: one byte that changed in a layer's tree or tar is found by the check"
     .find((path) => readIf(path) !== undefined);
   if (made === undefined) throw new Error("the step's layer has no tree");
   writeFileSync(made, "c0ntent\n");
-  expect(await problemsIn(root)).toEqual([expect.stringContaining("layer sha256:")]);
+  expect(await problemsOf(root)).toEqual([expect.stringContaining("layer sha256:")]);
 });
-
-/** What is wrong with a store, all trees read. */
-async function problemsIn(root: string): Promise<readonly string[]> {
-  await using store = openStore(root, { userNamespace: false });
-  const home = { home: store.layers, syscalls: treeSyscalls, userNamespace: false };
-  await using snapshots = openSnapshotter({ ...home, rootfs: "overlay" });
-  const checkTree = (diffId: DiffId): Promise<string | undefined> =>
-    bytesOfStream(snapshots.tar(diffId)).then(
-      () => undefined,
-      (error: Error) => error.message,
-    );
-  return (await checkStore(store, { checkTree })).map(({ object, problem }) => `${object}: ${problem}`);
-}
 
 function readIf(path: string): string | undefined {
   try {
