@@ -1,5 +1,6 @@
 import { chmodSync, chownSync, existsSync, mkdirSync, statSync } from "node:fs";
 import { posix, resolve } from "node:path";
+import { refuseRelabelling } from "../builder/index.js";
 import type { OpenVolumes } from "../builder/index.js";
 import { CooperError, errnoOf, ioError } from "../errors.js";
 import { removeTree } from "../fs/index.js";
@@ -57,8 +58,7 @@ function parseVolume(text: string): Volume {
 function checkOption(text: string, word: string): void {
   if (["ro", "rw", "O", "exec", ...PROPAGATION, ...MOUNT_OPTIONS].includes(word)) return;
   if (word === "z" || word === "Z") {
-    if (!existsSync("/sys/fs/selinux/enforce")) return;
-    throw new CooperError("unsupported", `volume "${text}": SELinux labels cannot be changed`, {
+    return refuseRelabelling(`volume "${text}"`, {
       hint: "relabel the directory with chcon -R -t container_file_t, and leave the option out",
     });
   }

@@ -5,7 +5,7 @@ import type { StoredImage } from "../store/index.js";
 import type { BuildEngine } from "./engine.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
 import type { StageResult } from "./stage.js";
-import { refuseUngiven, refuseUnservedRuns } from "./preflight.js";
+import { refuseLabels, refuseUngiven, refuseUnservedRuns } from "./preflight.js";
 import { runStage } from "./stage.js";
 import { serializeConfig } from "./state.js";
 import { parseTriggers } from "./triggers.js";
@@ -42,6 +42,7 @@ export async function runPlan(run: BuildRun): Promise<BuiltImage> {
     });
   }
   await refuseForeignRuns(plan, engine);
+  refuseLabels(plan);
   await refuseUnservedRuns(plan, engine);
   if (!run.useCache) refuseUngiven(plan, engine);
   const stop = new AbortController();

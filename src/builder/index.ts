@@ -26,6 +26,7 @@ export { noticeOfProxies } from "./proxy-notice.js";
 export { DEFAULT_PATH, envOf, workdirOf } from "./state.js";
 export { ENTITLEMENTS } from "./run-settings.js";
 export type { Entitlement, HostEntry, NetworkSettings, RunSettings, StepNetwork } from "./run-settings.js";
+export { refuseRelabelling } from "./selinux.js";
 export { EPOCH_ARG, imageTimes, withTimes } from "./times.js";
 export type { ImageTimes } from "./times.js";
 export { resolveUser } from "./users.js";

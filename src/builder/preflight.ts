@@ -1,5 +1,6 @@
 import { CooperError } from "../errors.js";
 import type { Flag, Instruction, RunMount } from "../parser/index.js";
+import { mountRelabels } from "../parser/index.js";
 import type { DriverChoice, Need } from "../runtime/index.js";
 import { traitsOf } from "../runtime/index.js";
 import type { SourceText, Span } from "../source.js";
@@ -7,6 +8,7 @@ import type { BuildEngine, DriverOutlook } from "./engine.js";
 import type { PlannedInstruction } from "./known-variables.js";
 import { notGiven } from "./mounts/not-given.js";
 import type { BuildPlan, StagePlan } from "./plan.js";
+import { refuseRelabelling } from "./selinux.js";
 import { powersOf } from "./steps/run-powers.js";
 
 interface Place {
@@ -50,6 +52,17 @@ export async function refuseUnserved(
 
 /** What the machine decides, and not the driver alone. */
 const SETTINGS: readonly Need["kind"][] = ["limit", "device", "userns"];
+
+/** Throws `unsupported` with the place of the first mount that wants labels changed where there are some. */
+export function refuseLabels({ stages }: BuildPlan): void {
+  for (const { instruction, at } of stages.flatMap(({ instructions }) => instructions)) {
+    if (instruction.kind !== "RUN") continue;
+    for (const { name, value = "", span } of instruction.flags) {
+      if (name === "mount" && mountRelabels(value))
+        refuseRelabelling("RUN --mount", { source: at.source, span, hint: "leave out z, Z and relabel" });
+    }
+  }
+}
 
 function isRun({ instruction }: PlannedInstruction): boolean {
   return instruction.kind === "RUN";

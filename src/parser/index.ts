@@ -16,7 +16,7 @@ export { expandHeredoc, expandWord, expandWords, type ExpandOptions, type Lookup
 export { withBodies } from "./heredoc.js";
 export { analyze, parse, PARSER_VERSION, parseTrigger, print } from "./parse.js";
 export type * from "./run-mount.js";
-export { checkRunMount, mountFrom, mountWish, parseRunMount } from "./run-mount.js";
+export { checkRunMount, mountFrom, mountRelabels, mountWish, parseRunMount } from "./run-mount.js";
 export {
   type ExpandTextOptions,
   expandText,

@@ -109,9 +109,16 @@ export function mountWish(value: string): { readonly key: string; readonly inste
   return found && { key: found[0] === "u" ? "U" : found[0], instead: found[1] };
 }
 
+/** Whether a `--mount` asks for SELinux labels to be changed (buildah's `z`, `Z` and `relabel`), as far as that is known. */
+export function mountRelabels(value: string): boolean {
+  const fields = readMountFields(value, (text) => (text.includes("$") ? undefined : text));
+  return fields.boolean("z") === true || fields.text("relabel") !== undefined;
+}
+
 function toMount(fields: MountFields): RunMount | undefined {
   const { type } = fields;
   checkPropagation(fields);
+  checkRelabel(fields);
   const common = {
     readOnly: isReadOnly(fields),
     options: ["nosuid", "nodev", "noexec"].filter((name) => fields.boolean(name) === true),
@@ -146,6 +153,13 @@ function checkPropagation(fields: MountFields): void {
   if (value === undefined || ["private", "rprivate", "slave", "rslave"].includes(value)) return;
   const hint = "it can be private, rprivate, slave or rslave";
   throw mountProblem(`has bind-propagation=${quoted(value)}`, hint);
+}
+
+/** What it is to be does not matter: where labels mean something it is refused. */
+function checkRelabel(fields: MountFields): void {
+  const value = fields.text("relabel");
+  if (value === undefined || value === "shared" || value === "private") return;
+  throw mountProblem(`has relabel=${quoted(value)}, it must be shared or private`);
 }
 
 function cache(common: Omit<CommonMount, "target">, fields: MountFields): CacheMount {

@@ -142,6 +142,60 @@ describeWith(["root", "mounts", "busybox", "unshare"], "the command", () => {
   });
 });
 
+describeWith(
+  ["root", "mounts", "busybox", "unshare"],
+  "SELinux labels that a mount or volume wants changed",
+  () => {
+    /** A machine that looks as if it had SELinux. */
+    const SELINUX =
+      'mount --bind "$0" /sys/fs && mkdir -p /sys/fs/selinux && echo 1 > /sys/fs/selinux/enforce && exec "$@"';
+    const build = (lab: Lab, script: string, step: string, ...flags: readonly string[]): Promise<Outcome> => {
+      lab.write({ Containerfile: `${EARLIER}${step}\n`, "fs/selinux/README": "" });
+      const argv = ["dist/cooper.cjs", "build", "--root", join(lab.dir, "root"), ...flags, lab.context];
+      return outcomeOf("unshare", [
+        "-m",
+        "sh",
+        "-c",
+        script,
+        join(lab.context, "fs"),
+        process.execPath,
+        ...argv,
+      ]);
+    };
+
+    test.each([
+      ["RUN --mount=type=bind,target=/x,z true", "RUN --mount", "leave out z, Z and relabel"],
+      ["RUN --mount=type=cache,target=/x,relabel=private true", "RUN --mount", "leave out z, Z and relabel"],
+    ])("are refused with the place where there is SELinux: %s", async (step, what, hint) => {
+      await using lab = await openLab();
+      const { code, stderr } = await build(lab, SELINUX, step);
+      expect(code).toBe(125);
+      expect(stderr).toContain(
+        `Error: ${what}: SELinux labels cannot be changed\n  at ${lab.context}/Containerfile:5:5\n`,
+      );
+      expect(stderr).toContain(`  hint: ${hint}\n`);
+      expect(stderr).not.toContain("STEP");
+    });
+
+    test("are refused there in a volume, too", async () => {
+      await using lab = await openLab();
+      const volume = `${lab.context}:/v:Z`;
+      const { code, stderr } = await build(lab, SELINUX, "RUN true", "-v", volume);
+      expect(code).toBe(125);
+      expect(stderr).toMatch(
+        /^Error: volume ".*:Z": SELinux labels cannot be changed\n {2}hint: relabel the directory/,
+      );
+    });
+
+    test("mean nothing where there is none", async () => {
+      await using lab = await openLab();
+      const step =
+        "RUN --mount=type=bind,target=/x,Z --mount=type=cache,target=/y,relabel=shared --mount=type=tmpfs,target=/z,z=false test -e /x/busybox";
+      expect(await build(lab, 'exec "$@"', step, "-v", `${lab.context}:/v:z,ro`)).toMatchObject({ code: 0 });
+    });
+  },
+);
+
 describeWith(["root", "busybox", "newuidmap", "unshare"], "an ordinary user", () => {
   test("is told of a limit that cannot be had before the first step", async () => {
     using users = openUsers();

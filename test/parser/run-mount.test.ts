@@ -58,6 +58,7 @@ test.each([
   ["type=,target=/x", '--mount has no type ""', "the types are bind, cache, tmpfs, secret, ssh"],
   ["type=cache", "--mount of type cache needs target=", undefined],
   ["type=bind,target=", "--mount of type bind needs target=", undefined],
+  ["target=/x,relabel=Shared", '--mount has relabel="Shared", it must be shared or private', undefined],
   ["target=/", '--mount has the target "/", the root itself', "name a path below it"],
   ["type=cache,target=/a/..", '--mount has the target "/a/..", the root itself', "name a path below it"],
   ["type=cache,tarrget=/x", '--mount has no key "tarrget"', "did you mean target?"],
