@@ -1,7 +1,8 @@
 import { spawn } from "node:child_process";
-import { readFileSync, writeFileSync } from "node:fs";
+import { existsSync, readFileSync, writeFileSync } from "node:fs";
 import { constants } from "node:os";
 import { join } from "node:path";
+import { setTimeout as sleep } from "node:timers/promises";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import type { FaultLab } from "./fault-lab.js";
 import { expectNothingLeft, openFaultLab, processesOf, PROGRAM } from "./fault-lab.js";
@@ -52,7 +53,10 @@ describe("P2: a RUN that never ends", () => {
 });
 
 /** `cooper build` of this RUN with its memory measured; what reads its output is up to the caller. */
-function measured(script: string): {
+function measured(
+  script: string,
+  options: readonly string[] = [],
+): {
   readonly child: ReturnType<typeof spawn>;
   readonly ended: Promise<{ readonly status: number | null; readonly peakBytes: number }>;
 } {
@@ -63,7 +67,7 @@ function measured(script: string): {
   });
   writeFileSync(peak, "");
   const args = ["--require", hook, PROGRAM, "build", "--no-cache", "--progress", "plain", "-f", file];
-  const child = spawn(process.execPath, [...args, lab.context], {
+  const child = spawn(process.execPath, [...args, ...options, lab.context], {
     env: { ...process.env, COOPER_ROOT: lab.root },
     stdio: ["ignore", "pipe", "pipe"],
   });
@@ -102,17 +106,23 @@ describe("P3: output without end", () => {
   });
 
   test("a reader that is slow holds the step back and loses nothing", async () => {
+    const shared = lab.write({ "shared/": "" });
     const { child, ended } = measured(
-      "head -c 20000000 /dev/zero | tr '\\\\0' 'y' | fold -w 100; echo the end",
+      "touch /v/begun; head -c 4000000 /dev/zero | tr '\\\\0' 'y' | fold -w 100; touch /v/over; echo the end",
+      ["-v", `${shared}:/v`],
     );
     let text = "";
     child.stdout?.resume();
-    await new Promise((resolve) => setTimeout(resolve, 1500));
+    while (!existsSync(join(shared, "begun"))) await sleep(20);
+    // Time enough to write all of it, were anybody to take it.
+    await sleep(1000);
+    expect(existsSync(join(shared, "over"))).toBe(false);
     child.stderr?.on("data", (chunk: Buffer) => (text = (text + chunk.toString("latin1")).slice(-2000)));
     const { status, peakBytes } = await ended;
     expect(status).toBe(0);
-    await new Promise((resolve) => setTimeout(resolve, 50));
+    await sleep(50);
     expect(text).toContain("the end");
+    expect(existsSync(join(shared, "over"))).toBe(true);
     expect(peakBytes).toBeLessThan(LIMIT);
   });
 

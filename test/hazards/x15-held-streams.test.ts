@@ -15,7 +15,13 @@ test("X15: 200 commands that leave a child holding their output end, and leave n
   const seconds = `${process.pid}.515`;
   const script = `(trap '' HUP TERM; setsid sleep ${seconds}) & (sleep ${seconds} &) ; echo main; exit 5`;
   const round = () => runIn(lab, HOSTILE, ["sh", "-c", script]);
+  const left = (): readonly string[] =>
+    readdirSync("/proc").filter((pid) => {
+      const path = `/proc/${pid}/cmdline`;
+      return /^\d+$/.test(pid) && existsSync(path) && readFileSync(path, "latin1").includes(seconds);
+    });
   await round();
+  expect(left()).toEqual([]);
   const before = held();
   for (let done = 0; done < 200; done += 4)
     for (const result of await Promise.all([round(), round(), round(), round()]))
@@ -23,9 +29,5 @@ test("X15: 200 commands that leave a child holding their output end, and leave n
   const after = held();
   expect(after.descriptors).toBeLessThanOrEqual(before.descriptors + 12);
   expect(after.children).toBeLessThanOrEqual(before.children + 4);
-  const left = readdirSync("/proc").filter((pid) => {
-    const path = `/proc/${pid}/cmdline`;
-    return /^\d+$/.test(pid) && existsSync(path) && readFileSync(path, "latin1").includes(seconds);
-  });
-  expect(left).toEqual([]);
+  expect(left()).toEqual([]);
 });

@@ -1,8 +1,10 @@
 import { spawn } from "node:child_process";
 import {
+  closeSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  openSync,
   readFileSync,
   readdirSync,
   rmSync,
@@ -69,6 +71,23 @@ describe("when a process ends, all of it has ended", () => {
     );
     expect([status, stdout]).toEqual([exited(4), "started\n"]);
     expect(processesWith(seconds)).toEqual([]);
+  });
+
+  test("X15: a stream that somebody outside of the sandbox holds keeps nobody waiting", async () => {
+    const marker = uniqueSleep();
+    const shared = bench.layer();
+    const run = bench.sh(`: ${marker}; echo main; until [ -e /v/go ]; do sleep 0.05; done; exit 5`, {
+      mounts: [{ type: "bind", source: shared, target: "/v", readOnly: true }],
+    });
+    await until(() => processesWith(marker).length > 0);
+    const holder = openSync(`/proc/${processesWith(marker)[0]}/fd/1`, "w");
+    try {
+      writeFileSync(join(shared, "go"), "");
+      const held = new Promise((resolve) => setTimeout(resolve, 20_000, "held"));
+      expect(await Promise.race([run, held])).toMatchObject({ status: exited(5), stdout: "main\n" });
+    } finally {
+      closeSync(holder);
+    }
   });
 
   test("abort: the tree is dead when the promise settles", async () => {
@@ -206,6 +225,28 @@ describe("much output", () => {
     expect(status).toEqual(exited(0));
     expect(total).toBe(1 << 30);
     expect(highest - start).toBeLessThan(200 << 20);
+  });
+
+  test("P3: a listener that takes its time holds the process back, and loses nothing", async () => {
+    const shared = bench.layer();
+    const mounts = [{ type: "bind", source: shared, target: "/v", readOnly: false }] as const;
+    const script = "dd if=/dev/zero bs=64k count=64 2>/dev/null; touch /v/over";
+    const plan = bench.plan(["/bin/sh", "-c", script], { mounts });
+    let total = 0;
+    let release = (): void => undefined;
+    const released = new Promise<void>((resolve) => (release = resolve));
+    const onOutput = (_stream: string, chunk: Uint8Array): Promise<void> => {
+      total += chunk.length;
+      return released;
+    };
+    const run = bench.sandbox.run(plan, { signal: new AbortController().signal, onOutput });
+    await until(() => total > 0);
+    // Time enough to write all of it, were anybody to take it.
+    await new Promise((resolve) => setTimeout(resolve, 700));
+    expect(existsSync(join(shared, "over"))).toBe(false);
+    release();
+    expect(await run).toEqual(exited(0));
+    expect([total, existsSync(join(shared, "over"))]).toEqual([4 << 20, true]);
   });
 
   test("without a listener a process is not held up", async () => {
