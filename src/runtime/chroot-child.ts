@@ -4,8 +4,8 @@ import { capabilityMask } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
 import { copySelf, exit, poll, readAll, reap } from "./copy.js";
 import type { Copy } from "./copy.js";
-import { endDescendants } from "./descendants.js";
-import { holdCaches, lendFurniture } from "./furniture.js";
+import { endDescendants, endProcessesIn } from "./descendants.js";
+import { holdCaches, lendFurniture, rescueCaches } from "./furniture.js";
 import type { HeldCaches } from "./furniture.js";
 import type { ChrootPlan, HelperMessage, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
@@ -28,15 +28,19 @@ const CAP_SYS_CHROOT = "CAP_SYS_CHROOT";
 function main(): void {
   loadKernel();
   syscall("prctl", undefined, PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
-  const score = openSync("/proc/self/oom_score_adj", "r+");
-  if (readScore(score) < 500) writeSync(score, "500");
-  close(score);
   const pid = Number(readlinkSync("/proc/self"));
   const own = ownCapabilities();
   for (let plan = nextPlan(pid); plan !== undefined; plan = nextPlan(pid)) {
     send(serve(plan.plan, own, plan.stdout, plan.stderr));
     for (const fd of plan.all) close(fd);
   }
+}
+
+/** When memory runs out the command should go, neither cooper nor this helper, which has to clean up. Raising it needs no right. */
+function offerMemory(): void {
+  const score = openSync("/proc/self/oom_score_adj", "r+");
+  if (readScore(score) < 500) writeSync(score, "500");
+  close(score);
 }
 
 function readScore(fd: number): number {
@@ -62,11 +66,22 @@ function nextPlan(pid: number): Work | undefined {
   const [out, err] = [makePipe(), makePipe()];
   send({ type: "ready", pid, stdout: out.readEnd, stderr: err.readEnd });
   for (let request = receive(); request !== undefined; request = receive()) {
+    if (request.type === "rescue") send(rescue(request.dir));
     if (request.type !== "chroot") continue;
     const all = [out.readEnd, out.writeEnd, err.readEnd, err.writeEnd];
     return { plan: request, stdout: out.writeEnd, stderr: err.writeEnd, all };
   }
   return undefined;
+}
+
+function rescue(dir: string): HelperMessage {
+  try {
+    endProcessesIn(dir);
+    rescueCaches(dir);
+    return { type: "exit", status: 0 };
+  } catch (error) {
+    return { type: "refused", refusal: refusalOf(error) };
+  }
 }
 
 /** Runs one command to its end. What was lent comes back whatever happens; when that fails, only what kept it from starting counts more. */
@@ -130,6 +145,7 @@ function run(command: Command): HelperMessage {
 function becomeCommand({ plan, own, loans, bytes, stdout, stderr }: Command, report: number): never {
   try {
     syscall("setsid", undefined);
+    offerMemory();
     const stdin = openStdin(plan, bytes);
     doing("enter the root file system", () => {
       syscall("fchdir", plan.dir, loans.rootFd);

@@ -1,5 +1,5 @@
 import { dirname, join } from "node:path";
-import { CooperError } from "../errors.js";
+import { CooperError, hasCode } from "../errors.js";
 import { traitsOf } from "./drivers.js";
 import type { Need } from "./drivers.js";
 import { startTidyHelper } from "./helper.js";
@@ -42,6 +42,9 @@ export function openChrootSandbox(options: SandboxOptions): Sandbox {
       helper.hold(true);
       try {
         return await runIn(telling(helper, rootfs), request, plan, runOptions);
+      } catch (error) {
+        if (!helper.alive && !runOptions.signal.aborted) await rescue(start(), rootfs.dir, all);
+        throw error;
       } finally {
         helper.hold(false);
         // One that was told to stop has not answered yet: the next process starts with another.
@@ -54,6 +57,20 @@ export function openChrootSandbox(options: SandboxOptions): Sandbox {
       await Promise.all([...all].map((helper) => retire(helper, all)));
     },
   };
+}
+
+/** After a helper that was killed, which had lent things to a root file system. What fails here is no news beside that. */
+async function rescue(helper: Helper, dir: string, all: Set<Helper>): Promise<void> {
+  helper.hold(true);
+  try {
+    await helper.next();
+    helper.send({ type: "rescue", dir });
+    await helper.next();
+  } catch (error) {
+    if (!hasCode(error, "sandbox")) throw error;
+  } finally {
+    await retire(helper, all);
+  }
 }
 
 /** The builder refuses these with their place, before the first step; this guards against all of its callers. */

@@ -115,11 +115,13 @@ export function copyChildren(from: string, to: string, at?: Place): void {
   });
 }
 
-/** Moves what lies in a directory into another, empty one; copies it where they are on different file systems. */
+/** Moves what lies in a directory into another one, but for names that are there; copies it where they are on different file systems. */
 export function moveChildren(from: string, to: string): void {
   withDirectories(from, to, (source, target) => {
     const here = { top: target, path: "", firsts: new Map<string, string>() };
+    const there = new Set(namesIn(target));
     for (const name of namesIn(source)) {
+      if (there.has(name)) continue;
       try {
         renameSync(fsPath(`${source}/${name}`), fsPath(`${target}/${name}`));
       } catch (error) {

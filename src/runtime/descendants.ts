@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { syscallError, trySyscall } from "./syscalls.js";
 
 const SIGKILL = 9;
@@ -14,11 +14,24 @@ const ROUNDS = 2000;
  * meanwhile. Throws EPERM when some live on.
  */
 export function endDescendants(): void {
+  endAll(descendants);
+}
+
+/**
+ * Ends everything whose root directory is this one, as far as that may be seen: of processes of other users only
+ * CAP_SYS_PTRACE shows it. Throws EPERM when some live on.
+ */
+export function endProcessesIn(dir: string): void {
+  const root = realpathSync(dir);
+  endAll(() => runningProcesses().filter((pid) => rootOf(pid) === root));
+}
+
+function endAll(find: () => readonly number[]): void {
   const status = Buffer.alloc(4);
   const pause = new Int32Array(new SharedArrayBuffer(4));
   for (let round = 0; round < ROUNDS; round += 1) {
     while (trySyscall("wait4", -1, status, WNOHANG, 0) > 0);
-    const found = descendants();
+    const found = find();
     if (found.length === 0) return;
     for (const pid of found) trySyscall("kill", pid, SIGSTOP);
     for (const pid of found) trySyscall("kill", pid, SIGKILL);
@@ -29,9 +42,8 @@ export function endDescendants(): void {
 
 function descendants(): readonly number[] {
   const children = new Map<number, number[]>();
-  for (const name of readdirSync("/proc")) {
-    const pid = Number(name);
-    const parent = Number.isInteger(pid) ? parentOf(pid) : undefined;
+  for (const pid of runningProcesses()) {
+    const parent = parentOf(pid);
     if (parent === undefined) continue;
     const siblings = children.get(parent);
     if (siblings) siblings.push(pid);
@@ -44,6 +56,19 @@ function descendants(): readonly number[] {
     pending.push(...below);
   }
   return found;
+}
+
+function runningProcesses(): readonly number[] {
+  return readdirSync("/proc").map(Number).filter(Number.isInteger);
+}
+
+/** Undefined for a process that has just ended, or is not ours to look into. */
+function rootOf(pid: number): string | undefined {
+  try {
+    return readlinkSync(`/proc/${pid}/root`);
+  } catch {
+    return undefined;
+  }
 }
 
 /** Undefined for a process that has just ended. Source: proc_pid_stat(5); the name in it may hold anything. */

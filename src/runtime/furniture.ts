@@ -1,11 +1,12 @@
 import { chmodSync, closeSync, constants, fchmodSync, fchownSync, fstatSync, ftruncateSync } from "node:fs";
-import { linkSync, mkdirSync, openSync, symlinkSync, writeSync } from "node:fs";
+import { linkSync, lstatSync, mkdirSync, openSync, symlinkSync, writeSync } from "node:fs";
 import { errnoOf } from "../errors.js";
 import { fsPath } from "../fs/index.js";
 import { poll } from "./copy.js";
 import { copyAttributes, copyChildren, copyContent, moveChildren } from "./copy-tree.js";
 import { CONTROL } from "./helper-plan.js";
 import type { ChrootPlan, HelperMount } from "./helper-plan.js";
+import { notesOf } from "./loans.js";
 import type { Loans, Maker } from "./loans.js";
 import { codeOf, doing } from "./refusal.js";
 import { openInRoot } from "./root-walk.js";
@@ -88,7 +89,8 @@ function lendCache(loans: Loans, mount: MountOf<"bind">, lent: LentCaches): void
   const first = lent.get(key);
   if (first !== undefined) return loans.at(target, "directory", (path) => symlinkSync(first, fsPath(path)));
   lent.set(key, target);
-  (readOnly ? lendCopy : lendContent)(loans, target, openPart(source, inside));
+  if (readOnly) lendCopy(loans, target, openPart(source, inside));
+  else lendContent(loans, { source, inside, target });
 }
 
 function lendBind(loans: Loans, { source, inside = "/", target }: MountOf<"bind">): void {
@@ -134,10 +136,13 @@ function lendCopy(loans: Loans, target: string, fd: number): void {
 }
 
 /** The content of a directory goes to the target, and comes back with all that was done to it. */
-function lendContent(loans: Loans, target: string, fd: number): void {
+function lendContent(loans: Loans, cache: Pick<LentCache, "source" | "inside" | "target">): void {
+  const fd = openPart(cache.source, cache.inside);
   const source = `/proc/self/fd/${fd}/.`;
-  loans.at(target, "directory", (path) => {
+  loans.at(cache.target, "directory", (path) => {
     mkdirSync(fsPath(path), { mode: 0o700 });
+    const lent: LentCache = { ...cache, inode: String(lstatSync(fsPath(path), { bigint: true }).ino) };
+    loans.note(JSON.stringify(lent));
     copyAttributes(source, path, fstatSync(fd, { bigint: true }));
     moveChildren(source, path);
     const place = openSync(fsPath(path), O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
@@ -149,6 +154,36 @@ function lendContent(loans: Loans, target: string, fd: number): void {
       close(fd);
     };
   });
+}
+
+/** A cache whose content lies in a root file system, in the directory of this inode number. */
+interface LentCache {
+  readonly source: string;
+  readonly inside: string;
+  readonly target: string;
+  readonly inode: string;
+}
+
+/**
+ * Puts back the content of the caches that a helper which was killed had lent to a root file system, as far as it still
+ * lies where it was put. Whoever has had the cache meanwhile keeps what he made there.
+ */
+export function rescueCaches(dir: string): void {
+  for (const note of notesOf(dir)) rescueCache(dir, JSON.parse(note) as LentCache);
+}
+
+function rescueCache(dir: string, { source, inside, target, inode }: LentCache): void {
+  const rootFd = openAt(AT_FDCWD, dir, O_PATH);
+  const found = openInRoot(rootFd, target);
+  close(rootFd);
+  if (found === undefined) return;
+  const stats = fstatSync(found.fd, { bigint: true });
+  if (String(stats.ino) !== inode) return close(found.fd);
+  const lock = locked(source);
+  const fd = openPart(source, inside);
+  const [here, there] = [found.fd, fd].map((each) => `/proc/self/fd/${each}/.`);
+  moveChildren(here ?? "", there ?? "");
+  for (const each of [found.fd, fd, lock]) close(each);
 }
 
 /** Its bytes are overwritten when it is taken away, wherever the process has put it meanwhile. */

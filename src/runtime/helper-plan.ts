@@ -91,8 +91,16 @@ export interface ChrootPlan extends Pick<
   readonly dir: string;
 }
 
-/** `go`: the driver has taken the terminal. `kill`: end the running process and all it started. */
-export type HelperRequest = HelperPlan | ChrootPlan | { readonly type: "go" } | { readonly type: "kill" };
+/**
+ * `go`: the driver has taken the terminal. `kill`: end the running process and all it started. `rescue`: for the driver that
+ * may not mount: end what runs in this root file system, and put back caches that were lent to it; a helper was killed there.
+ */
+export type HelperRequest =
+  | HelperPlan
+  | ChrootPlan
+  | { readonly type: "rescue"; readonly dir: string }
+  | { readonly type: "go" }
+  | { readonly type: "kill" };
 
 /** Why a process was not started. */
 export interface Refusal {

@@ -81,9 +81,7 @@ function launch(childPath: string, launcher: readonly string[], ending: "kill" |
     };
     child.on("error", (error) => end(explainStart(error.message)));
     // "close", not "exit": only then all that it said has been read.
-    child.on("close", () =>
-      end(pid === undefined ? explainStart(said) : new CooperError("sandbox", died(said))),
-    );
+    child.on("close", (_code, signal) => end(pid === undefined ? explainStart(said) : died(said, signal)));
   });
   for (const stream of [control, complaints]) stream.on("error", () => undefined);
   const hold = (held: boolean): void => {
@@ -130,9 +128,14 @@ function endInput(child: ChildProcess, control: Socket, complaints: Socket, pati
   child.once("close", () => clearTimeout(timer));
 }
 
-function died(said: string): string {
+function died(said: string, signal: NodeJS.Signals | null): CooperError {
   const line = said.trim().split("\n").at(-1) ?? "";
-  return `the sandbox's helper process died${line === "" ? "" : `: ${line}`}`;
+  const reason = line === "" && signal !== null ? `killed by ${signal}` : line;
+  return new CooperError(
+    "sandbox",
+    `the sandbox's helper process died${reason === "" ? "" : `: ${reason}`}`,
+    signal === "SIGKILL" ? { hint: "the kernel does that when memory runs out" } : {},
+  );
 }
 
 function killQuietly(pid: number): void {

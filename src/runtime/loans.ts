@@ -2,6 +2,8 @@ import {
   fstatSync,
   lstatSync,
   mkdtempSync,
+  readFileSync,
+  readdirSync,
   renameSync,
   rmdirSync,
   unlinkSync,
@@ -34,6 +36,8 @@ export interface Loans {
   at(target: string, kind: "directory" | "file", make: Maker): void;
   /** Puts something at a name of the root directory, whatever is there. */
   atTop(name: string, make: Maker): void;
+  /** Leaves a line where `notesOf` finds it, for whoever cleans up when this process has died before it gave back. */
+  note(text: string): void;
   /** After the last loan: from now on the process may change things. */
   settle(): void;
   /** Takes everything away and puts back what was there. Returns what now looks changed and is not. */
@@ -72,10 +76,23 @@ interface State {
   moved: number;
 }
 
+const ASIDE = "aside-";
+const NOTE = "note-";
+
+/** What was noted for a root file system whose loans were never given back. */
+export function notesOf(dir: string): readonly string[] {
+  const beside = dirname(dir);
+  return readdirSync(beside)
+    .filter((name) => name.startsWith(ASIDE))
+    .flatMap((aside) => readdirSync(`${beside}/${aside}`).map((name) => `${aside}/${name}`))
+    .filter((path) => path.includes(`/${NOTE}`))
+    .map((path) => readFileSync(`${beside}/${path}`, "utf8"));
+}
+
 export function openLoans(dir: string): Loans {
   const state: State = {
     rootFd: openAt(AT_FDCWD, dir, O_PATH | O_DIRECTORY),
-    asideDir: mkdtempSync(`${dirname(dir)}/aside-`),
+    asideDir: mkdtempSync(`${dirname(dir)}/${ASIDE}`),
     loans: [],
     stubs: [],
     watched: new Map(),
@@ -85,6 +102,10 @@ export function openLoans(dir: string): Loans {
     rootFd: state.rootFd,
     at: (target, kind, make) => lendAt(state, target, kind, make),
     atTop: (name, make) => lend(state, openNames(state.rootFd, []), name, make),
+    note: (text) => {
+      state.moved += 1;
+      writeFileSync(`${state.asideDir}/${NOTE}${state.moved}`, text);
+    },
     settle: () => settleAll(state),
     giveBack: () => giveBack(state),
   };
