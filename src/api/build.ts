@@ -54,7 +54,7 @@ import type { NamedContexts } from "./named-contexts.js";
 import { LAYOUT, namedContexts } from "./named-contexts.js";
 import { requirePrivileges } from "./privileges.js";
 import { findImage } from "./pull.js";
-import { runSettings } from "./run-settings.js";
+import { ownIds, runSettings } from "./run-settings.js";
 import { openSecrets } from "./secrets.js";
 import { openSshAgents } from "./ssh-agents.js";
 import { openVolumes, parseVolumes } from "./volumes.js";
@@ -89,6 +89,7 @@ export async function build(workshop: Workshop, given: BuildOptions): Promise<Bu
   await using networks = stepNetworks(isolation, (event) => options.onEvent?.(event));
   try {
     const settings = runSettings(options, workshop.privileged);
+    await using _ids = ownIds(settings);
     const engine = engineOf(workshop, plan, options, {
       settings,
       context: context.get,

@@ -28,10 +28,10 @@ export function outlookOf(
     insists: requestOf(options).isolation !== "auto",
     driver: isolation.driver,
     checkSettings: async () => {
-      const { checkLimits, tryUserNamespace, narrowedDevices } = await import("../runtime/index.js");
+      const { checkLimits, narrowedDevices } = await import("../runtime/index.js");
       const { limits, security } = asked.settings;
       await checkLimits(limits, narrowedDevices(asked.settings), inUserNamespace());
-      await tryUserNamespace(security, workshop.sandboxOptions());
+      if (security.userNamespace !== "shared") await security.userNamespace.open(workshop.sandboxOptions());
     },
   };
 }

@@ -10,6 +10,7 @@ import {
   checkedUlimits,
   mergeCapabilities,
   ownCapabilities,
+  ownUserNamespace,
   parseDevices,
 } from "../runtime/index.js";
 import { networkSettings } from "./network-settings.js";
@@ -28,6 +29,11 @@ export function runSettings(options: IsolationOptions, privileged: boolean): Run
   };
 }
 
+/** What its processes have for themselves; the caller disposes it when they have ended. */
+export function ownIds({ security }: RunSettings): AsyncDisposable | undefined {
+  return security.userNamespace === "shared" ? undefined : security.userNamespace;
+}
+
 const MOST_IDS = 2 ** 32 - 1;
 
 function userNamespaceOf(userns: IsolationOptions["userns"] = "host"): SandboxSecurity["userNamespace"] {
@@ -35,7 +41,7 @@ function userNamespaceOf(userns: IsolationOptions["userns"] = "host"): SandboxSe
   const size = userns === "auto" ? USUAL_IDS : userns.size;
   if (!Number.isSafeInteger(size) || size < 1 || size > MOST_IDS)
     throw new CooperError("usage", `a user namespace cannot have ${size} ids`);
-  return size;
+  return ownUserNamespace(size);
 }
 
 function securityOf(options: IsolationOptions, privileged: boolean): SandboxSecurity {

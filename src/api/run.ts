@@ -18,7 +18,7 @@ import { memoryText } from "../runtime/index.js";
 import type { ExitStatus, Need, SandboxNotice, SandboxPlan } from "../runtime/index.js";
 import { outlookOf } from "./outlook.js";
 import { findImage } from "./pull.js";
-import { runSettings } from "./run-settings.js";
+import { ownIds, runSettings } from "./run-settings.js";
 import { stepNetworks } from "./step-network.js";
 import { openVolumes, parseVolumes } from "./volumes.js";
 import type { Workshop } from "./workshop.js";
@@ -31,6 +31,7 @@ export async function runImage(
 ): Promise<number> {
   const signal = options.signal ?? new AbortController().signal;
   const asked = runSettings(options, workshop.privileged);
+  await using _ids = ownIds(asked);
   const { network: settings, ...powers } = asked;
   const given = parseVolumes(options.volumes ?? []);
   const isolation = openIsolation(workshop, options, options.onEvent);

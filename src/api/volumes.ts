@@ -106,7 +106,7 @@ function mountOf(volume: Volume, scratchDir: () => string, made: string[]): Sand
     upperDir: `${dir}/upper`,
     workDir: `${dir}/work`,
   };
-  return { type: "layers", rootfs, inside: "/", target, readOnly, options };
+  return { type: "layers", rootfs, inside: "/", target, readOnly, options, foreign: true };
 }
 
 /** An overlay's root looks like its upper directory. */

@@ -127,16 +127,20 @@ function attachQueues(devFd: number, attributes: number): void {
   }
 }
 
-/** A private devpts as a detached mount. Group 5 is "tty" everywhere, but a user namespace may not map it. */
+/** Group 5 is "tty" everywhere, but a user namespace may not map it. */
+const TTY = 5;
+
+/** A private devpts as a detached mount. */
 export function newDevpts({
   userNamespace,
   idMapping,
 }: Pick<HelperPlan, "userNamespace" | "idMapping">): number {
   const owner = idMapping === null ? {} : { uid: String(idMapping.uid) };
+  const group = idMapping === null ? TTY : idMapping.gid + (idMapping.size > TTY ? TTY : 0);
   const options = { ptmxmode: "0666", mode: "0620", ...owner };
   const attributes = MOUNT.noSuid | MOUNT.noExec;
   try {
-    return newMount("devpts", { ...options, gid: String(5 + (idMapping?.gid ?? 0)) }, attributes);
+    return newMount("devpts", { ...options, gid: String(group) }, attributes);
   } catch (error) {
     if (!userNamespace) throw error;
     return newMount("devpts", options, attributes);

@@ -7,6 +7,8 @@ export interface HelperIdMapping {
   /** What its root is on the machine. */
   readonly uid: number;
   readonly gid: number;
+  /** How many ids it has. */
+  readonly size: number;
 }
 
 /** The same once it is open. */

@@ -1,7 +1,7 @@
 import { closeSync, mkdirSync, openSync } from "node:fs";
 import { join } from "node:path";
 import { CooperError, ioError } from "../errors.js";
-import { containerRanges } from "./subordinate-ids.js";
+import { containerRanges, subordinateLines } from "./subordinate-ids.js";
 import type { IdRange } from "./subordinate-ids.js";
 import { errnoName, syscallError, trySyscall } from "./syscalls.js";
 
@@ -42,13 +42,13 @@ export function claimIds(size: number, dir = CLAIMS_DIR): ClaimedIds {
 
 /** Throws `unsupported` where so many ids in a row are not set aside. */
 export function rangesFor(kind: "uid" | "gid", size: number): readonly IdRange[] {
-  const ranges = containerRanges(kind);
+  const ranges = containerRanges(subordinateLines(kind));
   const fit = ranges.filter(({ count }) => count >= size);
   if (fit.length > 0) return fit;
   const most = Math.max(0, ...ranges.map(({ count }) => count));
   throw new CooperError(
     "unsupported",
-    `a user namespace of its own needs ${size} ids in a row for the user "containers" in /etc/sub${kind}, and there are ${most}`,
+    `a user namespace of its own needs ${size} ids in a row above 65535 for the user "containers" in /etc/sub${kind}, and there are ${most}`,
     { hint: "add the line containers:2147483648:1073741824 to /etc/subuid and to /etc/subgid" },
   );
 }

@@ -36,7 +36,7 @@ export { isSystemPlace } from "./stubs.js";
 export { describeChoice, openDriver, selectDriver } from "./select.js";
 export type { DriverChoice, DriverRequest } from "./select.js";
 export { checkLimits } from "./cgroup.js";
-export { tryUserNamespace } from "./user-namespace.js";
+export { ownUserNamespace } from "./user-namespace.js";
 export { memoryText } from "./cgroup-settings.js";
 export { checkedUlimits } from "./ulimits.js";
 export { readXattrs, treeSyscalls } from "./tree-syscalls.js";

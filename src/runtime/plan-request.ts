@@ -120,7 +120,12 @@ export function helperPlan(
     idMapping:
       ownNamespace === undefined
         ? null
-        : { namespace: ownNamespace.namespace, uid: ownNamespace.uid, gid: ownNamespace.gid },
+        : {
+            namespace: ownNamespace.namespace,
+            uid: ownNamespace.uid,
+            gid: ownNamespace.gid,
+            size: ownNamespace.size,
+          },
     runtime: runtime === null ? null : { ...runtime, seccomp: seccompJson(plan.security) },
   };
 }

@@ -17,7 +17,7 @@ import { takeDescriptor } from "./syscalls.js";
 import { joinTerminal } from "./terminal.js";
 import type { JoinedTerminal } from "./terminal.js";
 import type { ExitStatus, RunOptions, Sandbox, SandboxPlan } from "./types.js";
-import { openUserNamespaces } from "./user-namespace.js";
+import { refuseForeignIds } from "./user-namespace.js";
 
 export interface SandboxOptions {
   /** The bundled helper, dist/sandbox-child.cjs. */
@@ -47,7 +47,6 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
   const idle: Helper[] = [];
   const all = new Set<Helper>();
   const cgroups = openCgroups(options.userNamespace);
-  const namespaces = openUserNamespaces(options);
   let home: SandboxHome | undefined;
   const start = (): Helper => {
     const helper = startHelper(options.childPath);
@@ -62,13 +61,15 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
     run: async (plan, runOptions) => {
       if (runOptions.signal.aborted) throw abortedError();
       refuseImpossible(plan);
+      refuseForeignIds(plan);
       home ??= makeHome(options.scratchDir);
       const cgroup = cgroups.make(plan.limits, narrowedDevices(plan));
       let helper: Helper | undefined;
       try {
         tellOfPids(cgroup, plan, options.userNamespace, runOptions);
-        const ownNamespace = await namespaces.of(plan);
         const { userNamespace } = options;
+        const own = plan.security.userNamespace;
+        const ownNamespace = own === "shared" ? undefined : await own.open(options);
         const request = helperPlan(plan, home, { userNamespace, ownNamespace, cgroup, runtime });
         helper = takeAlive(idle, all) ?? start();
         helper.hold(true);
@@ -87,7 +88,6 @@ function openDriver(options: SandboxOptions, runtime: OciRuntime | null): Sandbo
       idle.length = 0;
       await Promise.all([...all].map((helper) => retire(helper, all)));
       await cgroups[Symbol.asyncDispose]();
-      await namespaces[Symbol.asyncDispose]();
       if (home !== undefined) rmSync(home.dir, { recursive: true, force: true });
       home = undefined;
     },

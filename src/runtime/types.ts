@@ -1,4 +1,5 @@
 import type { DriverName } from "./drivers.js";
+import type { HelperIdMapping } from "./id-mapping.js";
 
 /** Of nosuid, nodev and noexec, those that a mount is to have beside what its kind always has. */
 export type MountOption = "nosuid" | "nodev" | "noexec";
@@ -41,6 +42,8 @@ export interface LayersMount extends CommonMount {
   /** Absolute path in it, resolved there without leaving it. */
   readonly inside: string;
   readonly readOnly: boolean;
+  /** As of a bind: its directories are the machine's. */
+  readonly foreign?: true;
 }
 
 /** A file of these bytes that exists in memory only. */
@@ -91,8 +94,19 @@ export interface SandboxSecurity {
   readonly noNewPrivileges: boolean;
   /** "open": no file of /proc and /sys is hidden or made read-only (RUN --security=insecure). */
   readonly kernelFiles: "guarded" | "open";
-  /** A size: a user namespace of its own with so many ids, in which root is nobody outside. */
-  readonly userNamespace: "shared" | number;
+  readonly userNamespace: "shared" | OwnUserNamespace;
+}
+
+/** A user namespace whose root is nobody on this machine. Gone after dispose, and with cooper. */
+export interface OwnUserNamespace extends AsyncDisposable {
+  /** How many ids it has, from 0 on. */
+  readonly size: number;
+  /**
+   * Makes it, or says what was made before. `scratchDir`: where the root file systems of its processes lie, whose owners
+   * will be mapped; `userNamespace`: whether cooper is in one itself. Throws `unsupported` where there can be none,
+   * `sandbox` where it just is not possible now.
+   */
+  open(place: { readonly scratchDir: string; readonly userNamespace: boolean }): Promise<HelperIdMapping>;
 }
 
 /** A resource limit of setrlimit(2). Hard limits are never raised above cooper's own. */

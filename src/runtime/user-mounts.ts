@@ -169,10 +169,12 @@ function cloneInside(rootFd: number, inside: string): number {
 
 type EntryOf<T extends HelperMount["type"]> = Extract<HelperMount, { readonly type: T }>;
 
-function layers({ index, plan, mapping }: Planned, { rootfs, inside }: EntryOf<"layers">): number {
+function layers({ index, plan, mapping }: Planned, entry: EntryOf<"layers">): number {
+  const { rootfs, inside } = entry;
   if (rootfs.kind === "directory") return partOf(rootfs.dir, inside);
+  const owners = entry.foreign === true ? undefined : mapping;
   const root = doing("mount the source of a mount", () =>
-    mountOverlay({ ...rootfs, place: `L${index}`, userNamespace: plan.userNamespace, mapping }),
+    mountOverlay({ ...rootfs, place: `L${index}`, userNamespace: plan.userNamespace, mapping: owners }),
   );
   const rootFd = openAt(AT_FDCWD, root, O_PATH | O_DIRECTORY);
   try {

@@ -4,44 +4,39 @@ import { CooperError, errnoOf } from "../errors.js";
 import { holdNamespace, killed, openNamespaceOf } from "./attendants.js";
 import type { HelperIdMapping } from "./id-mapping.js";
 import { claimIds, rangesFor } from "./id-ranges.js";
-import type { SandboxOptions } from "./sandbox.js";
 import { AT_FDCWD, cloneMount, close, mapOwners } from "./syscalls.js";
-import type { SandboxPlan, SandboxSecurity } from "./types.js";
+import type { OwnUserNamespace, SandboxPlan } from "./types.js";
 
-/** A user namespace whose root is nobody on this machine. Gone after dispose, and with cooper. */
-export interface UserNamespace extends HelperIdMapping, AsyncDisposable {}
+interface MadeNamespace extends HelperIdMapping, Disposable {}
 
-/** Those of a driver, made when first needed: processes that get as many ids share one. */
-export interface UserNamespaces extends AsyncDisposable {
-  /** Undefined for a process that has none of its own. Throws what `openUserNamespace` does. */
-  of(plan: SandboxPlan): Promise<UserNamespace | undefined>;
-}
-
-export function openUserNamespaces({ scratchDir, userNamespace }: SandboxOptions): UserNamespaces {
-  const opened = new Map<number, Promise<UserNamespace>>();
+/**
+ * For the processes of one build or container, which share it with nobody else. Nothing is made before it is asked for,
+ * and asked again it tries again where it failed. Whoever has it disposes it, when none of its processes is left.
+ */
+export function ownUserNamespace(size: number): OwnUserNamespace {
+  let made: Promise<MadeNamespace> | undefined;
   return {
-    of: async (plan) => {
-      const size = plan.security.userNamespace;
-      if (size === "shared") return undefined;
-      refuseUserNamespace(size, userNamespace);
-      refuseForeignIds(plan, size);
-      const found = opened.get(size) ?? openUserNamespace(size, scratchDir);
-      opened.set(size, found);
-      return found;
+    size,
+    open: (place) => {
+      const making = (made ??= make(size, place));
+      making.catch(() => {
+        if (made === making) made = undefined;
+      });
+      return making;
     },
     [Symbol.asyncDispose]: async () => {
-      for (const each of await Promise.allSettled(opened.values()))
-        if (each.status === "fulfilled") await each.value[Symbol.asyncDispose]();
-      opened.clear();
+      const making = made;
+      made = undefined;
+      const [found] = await Promise.allSettled([making]);
+      if (found.status === "fulfilled") found.value?.[Symbol.dispose]();
     },
   };
 }
 
-/**
- * Makes a user namespace with `size` ids. `dir`: where the root file systems of its processes lie; the owners there will
- * be mapped. Throws `unsupported` where that cannot be, `sandbox` where it just is not possible now.
- */
-async function openUserNamespace(size: number, dir: string): Promise<UserNamespace> {
+type Place = Parameters<OwnUserNamespace["open"]>[0];
+
+async function make(size: number, { scratchDir, userNamespace }: Place): Promise<MadeNamespace> {
+  refuseUserNamespace(size, userNamespace);
   const claimed = claimIds(size);
   let holder: ChildProcess | undefined;
   let held: number | undefined;
@@ -51,15 +46,15 @@ async function openUserNamespace(size: number, dir: string): Promise<UserNamespa
       writeFileSync(`/proc/${child.pid ?? 0}/${kind}_map`, `0 ${claimed[kind]} ${size}\n`);
     const { fd, path } = openNamespaceOf(child.pid ?? 0, "user");
     held = fd;
-    tryMapping(fd, dir);
+    tryMapping(fd, scratchDir);
     return {
       namespace: path,
       uid: claimed.uid,
       gid: claimed.gid,
-      [Symbol.asyncDispose]: () => {
+      size,
+      [Symbol.dispose]: () => {
         closeSync(fd);
         claimed[Symbol.dispose]();
-        return Promise.resolve();
       },
     };
   } catch (error) {
@@ -96,16 +91,6 @@ function tryMapping(namespaceFd: number, dir: string): void {
   }
 }
 
-/** Throws what `openUserNamespace` would for these processes, by making one. */
-export async function tryUserNamespace(
-  { userNamespace: size }: Pick<SandboxSecurity, "userNamespace">,
-  { scratchDir, userNamespace }: SandboxOptions,
-): Promise<void> {
-  if (size === "shared") return;
-  refuseUserNamespace(size, userNamespace);
-  await using _tried = await openUserNamespace(size, scratchDir);
-}
-
 /** Throws what can be known to stand in the way before there is one. `inside`: whether cooper is in one itself. */
 function refuseUserNamespace(size: number, inside: boolean): void {
   if (inside)
@@ -119,8 +104,11 @@ function refuseUserNamespace(size: number, inside: boolean): void {
   for (const kind of ["uid", "gid"] as const) rangesFor(kind, size);
 }
 
-/** Throws `unsupported` for users that the plan names and a namespace of this size does not have. */
-function refuseForeignIds(plan: SandboxPlan, size: number): void {
+/** Throws `unsupported` for users that the plan names and its user namespace does not have. */
+export function refuseForeignIds(plan: SandboxPlan): void {
+  const { userNamespace } = plan.security;
+  if (userNamespace === "shared") return;
+  const { size } = userNamespace;
   const secrets = plan.mounts.flatMap((mount) => (mount.type === "secret" ? [mount.uid, mount.gid] : []));
   const beyond = [plan.uid, plan.gid, ...plan.groups, ...secrets].find((id) => id >= size);
   if (beyond === undefined) return;

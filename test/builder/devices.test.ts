@@ -1,5 +1,8 @@
+import { chmodSync, mkdirSync, readdirSync, readlinkSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import { BUSYBOX_BASE, openLab } from "../support/lab.js";
+import type { LabBuild } from "../support/lab.js";
 import { describeWith } from "../support/packages.js";
 
 const TEXT = `${BUSYBOX_BASE}RUN test -c /dev/mine && : > /dev/mine\n`;
@@ -20,7 +23,7 @@ describeWith(["root", "busybox"], "a build with --device and --userns", () => {
     [{ userns: { size: 0 } }, "a user namespace cannot have 0 ids"],
     [
       { userns: { size: 2 ** 31 } },
-      `a user namespace of its own needs ${2 ** 31} ids in a row for the user "containers" in /etc/subuid, and there are 1073741824`,
+      `a user namespace of its own needs ${2 ** 31} ids in a row above 65535 for the user "containers" in /etc/subuid, and there are 1073741824`,
     ],
     [
       { userns: "auto" as const, isolation: "chroot" as const },
@@ -37,4 +40,42 @@ describeWith(["root", "busybox"], "a build with --device and --userns", () => {
     await expect(build).rejects.toThrow(message);
     expect(events).not.toContain("step-start");
   });
+
+  test("gives each of two builds at once ids of its own, and has none when they have ended", async () => {
+    await using lab = await openLab();
+    const meeting = join(lab.dir, "meeting");
+    mkdirSync(meeting);
+    chmodSync(meeting, 0o777);
+    const build = (mine: string, other: string): Promise<LabBuild> =>
+      lab.build(
+        `${BUSYBOX_BASE}RUN touch /v/${mine}; until [ -e /v/${other} ]; do sleep 0.05; done; cat /proc/self/uid_map\n`,
+        { userns: "auto", volumes: [`${meeting}:/v`] },
+      );
+    const [one, two] = await Promise.all([build("a", "b"), build("b", "a")]);
+    expect(one.output).toMatch(/^\s+0\s+\d+\s+65536\n$/);
+    expect(one.output).not.toBe(two.output);
+    expect(openFiles()).not.toContain("/run/cooper/uids");
+  });
+
+  test("shows a volume with option O as the machine's, too", async () => {
+    await using lab = await openLab();
+    const volume = join(lab.dir, "volume");
+    mkdirSync(volume);
+    writeFileSync(join(volume, "secret"), "hush", { mode: 0o600 });
+    const text = `${BUSYBOX_BASE}RUN stat -c %u /v/secret; ! cat /v/secret\n`;
+    const built = await lab.build(text, { userns: "auto", volumes: [`${volume}:/v:O`] });
+    expect(built.output).toMatch(/^65534\n.*Permission denied/);
+  });
 });
+
+/** Of this process. */
+function openFiles(): readonly string[] {
+  return readdirSync("/proc/self/fd").flatMap((fd) => {
+    try {
+      return [readlinkSync(`/proc/self/fd/${fd}`)];
+    } catch {
+      // The one that read the directory.
+      return [];
+    }
+  });
+}

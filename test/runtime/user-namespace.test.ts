@@ -10,20 +10,25 @@ import {
 } from "node:fs";
 import { basename, dirname, join } from "node:path";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
-import { DEFAULT_SECURITY, readXattrs } from "../../src/runtime/index.js";
-import type { SandboxMount, SandboxPlan } from "../../src/runtime/index.js";
+import { DEFAULT_SECURITY, ownUserNamespace, readXattrs } from "../../src/runtime/index.js";
+import type { SandboxMount, SandboxPlan, SandboxRootfs } from "../../src/runtime/index.js";
 import { claimIds } from "../../src/runtime/id-ranges.js";
+import { containerRanges } from "../../src/runtime/subordinate-ids.js";
 import type { Bench, Finished } from "./support.js";
 import { exited, openBench } from "./support.js";
 
 const SIZE = 65536;
-const OWN = { ...DEFAULT_SECURITY, userNamespace: SIZE };
+const IDS = ownUserNamespace(SIZE);
+const OWN = { ...DEFAULT_SECURITY, userNamespace: IDS };
 
 let bench: Bench;
 beforeAll(() => {
   bench = openBench();
 });
-afterAll(() => bench[Symbol.asyncDispose]());
+afterAll(async () => {
+  await bench[Symbol.asyncDispose]();
+  await IDS[Symbol.asyncDispose]();
+});
 
 const sh = (
   script: string,
@@ -62,6 +67,12 @@ describe("a process in a user namespace of its own", () => {
     expect([...readXattrs(upper("again")).keys()]).toEqual(["trusted.overlay.opaque"]);
   });
 
+  test("loses setuid of a file that it writes to in place, as everybody but the machine's root", async () => {
+    const script = "touch /f; chmod 6755 /f; echo >> /f; stat -c %a /f";
+    expect((await sh(script)).stdout).toBe("755\n");
+    expect((await bench.sh(script)).stdout).toBe("6755\n");
+  });
+
   test("has podman's capabilities over what is its own, and none over the machine", async () => {
     const ran = await sh(`grep -E '^(Cap|Seccomp:)' /proc/self/status
       mknod /node c 1 3; hostname other; chmod 777 /proc/sys/kernel/hostname; mount -t tmpfs none /tmp; nice -n -5 true`);
@@ -94,17 +105,19 @@ describe("a process in a user namespace of its own", () => {
     writeFileSync(join(host, "secret"), "root's\n", { mode: 0o600 });
     writeFileSync(join(host, "open"), "everybody's\n", { mode: 0o644 });
     writeFileSync(join(own, "kept"), "ours\n", { mode: 0o600 });
+    const rootfs = overlayOf(host);
     const mounts: readonly SandboxMount[] = [
       { type: "bind", source: host, target: "/host", readOnly: false, foreign: true },
+      { type: "layers", rootfs, inside: "/", target: "/copy", readOnly: false, foreign: true },
       { type: "bind", source: own, target: "/own", readOnly: false },
     ];
     const ran = await sh(
-      `cat /host/open /own/kept; stat -c '%u' /host/secret /own/kept
-      cat /host/secret; touch /host/new; chmod 666 /host/open; touch /own/new; chown 33 /own/new`,
+      `cat /host/open /own/kept; stat -c '%u' /host/secret /copy/secret /own/kept
+      cat /host/secret; cat /copy/secret; touch /copy/new; touch /host/new; chmod 666 /host/open; touch /own/new; chown 33 /own/new`,
       { mounts },
     );
-    expect(ran.stdout).toBe("everybody's\nours\n65534\n0\n");
-    expect(ran.stderr.trim().split("\n")).toHaveLength(3);
+    expect(ran.stdout).toBe("everybody's\nours\n65534\n65534\n0\n");
+    expect(ran.stderr.trim().split("\n")).toHaveLength(5);
     expect(lstatSync(join(host, "open")).mode & 0o777).toBe(0o644);
     expect(ownersOf(join(own, "new"))).toEqual([33, 0]);
   });
@@ -113,12 +126,7 @@ describe("a process in a user namespace of its own", () => {
     const other = bench.layer();
     writeFileSync(join(other, "f"), "from elsewhere\n", { mode: 0o600 });
     chownSync(join(other, "f"), 33, 33);
-    const rootfs = {
-      kind: "overlay" as const,
-      lowerDirs: [other],
-      upperDir: bench.layer(),
-      workDir: bench.layer(),
-    };
+    const rootfs = overlayOf(other);
     const common = { readOnly: true } as const;
     const mounts: readonly SandboxMount[] = [
       {
@@ -166,6 +174,10 @@ describe("a process in a user namespace of its own", () => {
   });
 });
 
+function overlayOf(lowerDir: string): Extract<SandboxRootfs, { readonly kind: "overlay" }> {
+  return { kind: "overlay", lowerDirs: [lowerDir], upperDir: bench.layer(), workDir: bench.layer() };
+}
+
 /** A program of the machine with the libraries that it needs. */
 function withProgram(root: string, path: string): void {
   copyFileSync(path, join(root, basename(path)));
@@ -183,14 +195,23 @@ describe("ids", () => {
     await expect(sh("true", { groups: [70000] })).rejects.toThrow(message);
   });
 
-  test("are nobody else's: of two drivers at once each gets its own, and later ones get them again", async () => {
-    const before = outsideOf(await sh("cat /proc/self/uid_map"));
-    await using other = openBench();
-    const first = outsideOf(await other.sh("cat /proc/self/uid_map", { security: OWN }));
-    expect(Math.abs(first - before)).toBeGreaterThanOrEqual(SIZE);
-    await other[Symbol.asyncDispose]();
-    await using third = openBench();
-    expect(outsideOf(await third.sh("cat /proc/self/uid_map", { security: OWN }))).toBe(first);
+  test("are nobody else's: of two at once each has its own, and what could not be had is tried again", async () => {
+    await using other = ownUserNamespace(SIZE);
+    const ran = await sh("cat /proc/self/uid_map", { security: { ...OWN, userNamespace: other } });
+    expect(Math.abs(outsideOf(ran) - outsideOf(await sh("cat /proc/self/uid_map")))).toBeGreaterThanOrEqual(
+      SIZE,
+    );
+    await using failed = ownUserNamespace(1);
+    const nowhere = { scratchDir: join(bench.dir, "nowhere"), userNamespace: false };
+    await expect(failed.open(nowhere)).rejects.toThrow("cannot make a user namespace");
+    await failed.open({ ...nowhere, scratchDir: bench.dir });
+  });
+
+  test("are few: the terminal's group is not another's", async () => {
+    await using three = ownUserNamespace(3);
+    const ran = await sh("grep devpts /proc/self/mountinfo", { security: { ...OWN, userNamespace: three } });
+    const [, uid, gid] = /uid=(\d+),gid=(\d+)/.exec(ran.stdout) ?? [];
+    expect(gid).toBe(uid);
   });
 
   test("end: whoever finds all of them in use is told what to do", () => {
@@ -209,7 +230,39 @@ describe("ids", () => {
   });
 });
 
+test.each([
+  ["of the user containers before root's", ["root:200000:9", "containers:100000:65536"], [[100000, 65536]]],
+  [
+    "of root where containers has none",
+    ["# root:1:2", "root:200000:9", "0:300000:5\r"],
+    [
+      [200000, 9],
+      [300000, 5],
+    ],
+  ],
+  [
+    "that no user of the machine has",
+    ["containers:0:65536", "containers:1000:1", "containers:65000:70000"],
+    [[65536, 69464]],
+  ],
+  ["that are ids", ["containers:4294967290:65536", "containers:99999999999999999999:9"], [[4294967290, 5]]],
+  [
+    "in lines that say so",
+    [
+      "containers:-5:9",
+      "containers:70000:1e6",
+      "containers: 70000:9",
+      "containers:70000",
+      "containers:70000:0",
+    ],
+    [],
+  ],
+])("ids are taken %s", (_, lines, ranges) => {
+  expect(containerRanges(lines)).toEqual(ranges.map(([first, count]) => ({ first, count })));
+});
+
 test("inside a user namespace there is no further one", async () => {
   await using inner = openBench(true);
-  await expect(inner.sh("true", { security: OWN })).rejects.toThrow("needs cooper to run as root");
+  const security = { ...OWN, userNamespace: ownUserNamespace(SIZE) };
+  await expect(inner.sh("true", { security })).rejects.toThrow("needs cooper to run as root");
 });

@@ -6,7 +6,7 @@ import { tryMap } from "../rootless.js";
 import type { IdMap } from "../rootless.js";
 import type { SandboxOptions } from "../sandbox.js";
 import { subordinateRanges } from "../subordinate-ids.js";
-import { tryUserNamespace } from "../user-namespace.js";
+import { ownUserNamespace } from "../user-namespace.js";
 import type { Check } from "./check.js";
 import { PATIENCE_MS, refusedBy } from "./check.js";
 
@@ -38,7 +38,8 @@ export async function checkOwnNamespace(options: SandboxOptions): Promise<readon
   if (options.userNamespace) return [];
   const base = { name: "--userns=auto", group: "ids" } as const;
   try {
-    await tryUserNamespace({ userNamespace: USUAL_IDS }, options);
+    await using tried = ownUserNamespace(USUAL_IDS);
+    await tried.open(options);
     return [{ ...base, ok: true, found: `works, with ${USUAL_IDS} ids` }];
   } catch (error) {
     if (!(error instanceof CooperError)) throw error;
