@@ -33,6 +33,8 @@ const PR_SET_NO_NEW_PRIVS = 38;
 const LAST_CAPABILITY = 63;
 const EPERM = 1;
 const EINVAL = 22;
+const ENOSYS = 38;
+const KEYCTL_JOIN_SESSION_KEYRING = 1;
 const RLIMIT_CORE = 4;
 const RLIMIT_NOFILE = 7;
 /** Enough for any build tool, and few enough that a program which closes every possible descriptor takes a millisecond. */
@@ -143,6 +145,7 @@ export type Identity = Pick<HelperPlan, "security" | "uid" | "gid" | "groups" | 
  */
 export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
   const mask = capabilityMask(plan.security.capabilities);
+  doing("take a keyring of its own", leaveKeys);
   doing("drop capabilities", () => {
     narrowBoundingSet(mask);
     trySyscall("prctl", PR_CAP_AMBIENT, 4 /* CLEAR_ALL */, 0, 0, 0);
@@ -165,6 +168,13 @@ export function takeIdentity(plan: Identity, filter: Buffer | undefined): void {
     const sets = new Uint8Array(Uint32Array.from([low, low, 0, high, high, 0]).buffer);
     syscall("capset", undefined, header, sets);
   });
+}
+
+/** Keys of the caller's session (of Kerberos, of encrypted directories) go to whatever it starts, whoever that becomes. */
+function leaveKeys(): void {
+  const result = trySyscall("keyctl", KEYCTL_JOIN_SESSION_KEYRING, null);
+  // A kernel without keys, or a filter around us that leaves nobody any.
+  if (result < 0 && ![ENOSYS, EPERM].includes(-result)) throw syscallError(errnoName(-result), "keyctl");
 }
 
 /** The bounding set is what root gets back at its next execve, so nothing beyond the mask may stay in it. */

@@ -30,6 +30,7 @@ const NUMBERS = {
   fstatfs: [138, 44],
   getcwd: [79, 17],
   ioctl: [16, 29],
+  keyctl: [250, 219],
   kill: [62, 129],
   lgetxattr: [192, 9],
   listen: [50, 201],

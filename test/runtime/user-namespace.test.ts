@@ -14,8 +14,9 @@ import { DEFAULT_SECURITY, ownUserNamespace, readXattrs } from "../../src/runtim
 import type { SandboxMount, SandboxPlan, SandboxRootfs } from "../../src/runtime/index.js";
 import { claimIds } from "../../src/runtime/id-ranges.js";
 import { containerRanges } from "../../src/runtime/subordinate-ids.js";
+import { syscall } from "../../src/runtime/syscalls.js";
 import type { Bench, Finished } from "./support.js";
-import { exited, openBench } from "./support.js";
+import { exited, openBench, syscallProgram, testX64 } from "./support.js";
 
 const SIZE = 65536;
 const IDS = ownUserNamespace(SIZE);
@@ -172,6 +173,19 @@ describe("a process in a user namespace of its own", () => {
     const used = await sh(script, { lowerDirs: [ran.upperDir, ...lowerDirs], uid: 33, gid: 33 });
     expect(used.stdout).toBe("CapEff:\t0000000000000001\n".repeat(2));
   });
+});
+
+testX64("a process finds no key of the session that cooper was started from", async () => {
+  const [JOIN_SESSION_KEYRING, READ] = [1, 11];
+  const keyring = syscall("keyctl", undefined, JOIN_SESSION_KEYRING, null);
+  await using started = openBench();
+  const lower = started.layer();
+  writeFileSync(join(lower, "read"), syscallProgram(250, [READ, keyring, 0]), { mode: 0o755 });
+  const ran = await started.run(["/read"], {
+    lowerDirs: [lower],
+    security: { ...OWN, seccomp: { kind: "unconfined" }, kernelFiles: "open" },
+  });
+  expect(ran.status).toEqual(exited(13 /* EACCES */));
 });
 
 function overlayOf(lowerDir: string): Extract<SandboxRootfs, { readonly kind: "overlay" }> {
