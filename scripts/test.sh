@@ -20,9 +20,30 @@ if [ "$(id -u)" != 0 ]; then
   { grep -rlF --include='*.test.ts' '"root"' test || echo '(none)'; } | sed 's/^/  /' >&2
 fi
 
-COOPER_TEST_CACHE=$(mktemp -d "${TMPDIR:-/tmp}/cooper-test.XXXXXX")
-export COOPER_TEST_CACHE
-trap 'rm -rf "$COOPER_TEST_CACHE"' EXIT
+scratch=$(mktemp -d "${TMPDIR:-/tmp}/cooper-test.XXXXXX")
+# Other users come here in some tests.
+chmod 755 "$scratch"
+clean_up() {
+  ! mountpoint -q "$scratch/memory" || umount --lazy "$scratch/memory"
+  rm -rf "$scratch"
+}
+trap clean_up EXIT
+
+# Whether there is memory to spare for the files of tests. What lies in it must take the attributes that a rootless
+# overlay needs, as on a disk: Linux 6.6 and later.
+memory_file_system() {
+  [ "$(node -p 'process.availableMemory() >= 8 * 2 ** 30')" = true ] &&
+    mkdir "$1" && mount -t tmpfs -o size=5g,mode=1777 cooper-test "$1" 2>/dev/null &&
+    setfattr -n user.cooper -v try "$1"
+}
+
+# A disk makes some tests three times as slow, at times ten times; see test/support/scratch.ts for those that want one.
+if memory_file_system "$scratch/memory"; then
+  export COOPER_TEST_MEMORY="$scratch/memory"
+else
+  say 'Tests keep all their files on the disk, which is slower: it takes root, 8 GiB of free memory and Linux 6.6 not to.'
+fi
+export COOPER_TEST_CACHE="${COOPER_TEST_MEMORY:-$scratch}/cache"
 status=0
 node node_modules/vitest/vitest.mjs run --reporter=./test/support/not-run-reporter.ts --reporter=default "$@" </dev/null || status=$?
 exit "$status"
