@@ -11,14 +11,18 @@ export interface CgroupKeeper {
 
 /** Directories come by stdin, one a line; the end of it is the end of the driver. A pid of 0 is of a namespace that is gone. */
 const SCRIPT = `prefix=$1; set --
+clear() {
+  for below in "$1"/*/; do [ -d "$below" ] && clear "$below"; done
+  for pid in $(cat "$1/cgroup.procs"); do [ "$pid" -gt 0 ] && kill -9 "$pid"; done
+  rmdir "$1"
+}
 while IFS= read -r dir; do set -- "$@" "$dir"; done
 tries=0
 while [ $tries -lt 100 ]; do
   left=
   for dir do for group in "$dir/$prefix"*; do
     [ -d "$group" ] || continue
-    for pid in $(cat "$group/cgroup.procs"); do [ "$pid" -gt 0 ] && kill -9 "$pid"; done
-    rmdir "$group" || left=1
+    clear "$group" || left=1
   done; done
   [ "$left" ] || exit 0
   sleep 0.1; tries=$((tries + 1))

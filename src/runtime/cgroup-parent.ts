@@ -23,29 +23,31 @@ export function cgroupRefusal(path: string, errno: string): CgroupRefusal {
 
 /**
  * The cgroup of the new hierarchy below which processes get their own, with these controllers switched on for them.
- * Whoever holds processes may not switch controllers on for its children, so it is the nearest of our own cgroup and
- * those above it that may be written and does or can. At the top of a container's own tree there is nothing above: there
- * all processes move down into one leaf, as podman and docker's own image do. Throws a `CgroupRefusal`.
+ * Whoever holds processes may not share controllers out to its children, so it is the nearest of our own cgroup and those
+ * above it that may be written, holds none, and has the controllers or can get them. Where all above is somebody else's
+ * (at the top of a container's own tree, in a service that systemd delegates to a user) the processes of the topmost that
+ * is ours move down into one leaf, as podman and docker's own image do. Throws a `CgroupRefusal`.
  */
 export function cgroupParent(
   { dir, top }: CgroupPlace,
   controllers: readonly string[],
   files: CgroupFiles,
 ): string {
-  let refused: CgroupRefusal | undefined;
+  const refusals: CgroupRefusal[] = [];
+  let full: string | undefined;
   for (const place of upwards(dir, top)) {
     const refusal = tryParent(place, controllers, files);
     if (refusal === undefined) return place;
-    // What stands in the way nearest to us is what can be changed, but for being full of processes.
-    if (refused === undefined || refused.errno === "EBUSY")
-      refused = refusal.errno === "EBUSY" ? (refused ?? refusal) : refusal;
+    if (refusal.errno === "EBUSY") full = place;
+    refusals.push(refusal);
   }
-  if (refused?.errno === "EBUSY" && dir === top && files.exists(`${top}/cgroup.type`)) {
-    moveDown(top, files);
-    refused = tryParent(top, controllers, files);
-    if (refused === undefined) return top;
+  if (full !== undefined) {
+    const refusal = moveDown(full, files) ?? tryParent(full, controllers, files);
+    if (refusal === undefined) return full;
+    refusals.unshift(refusal);
   }
-  throw refused ?? cgroupRefusal(dir, "ENOENT");
+  // What stands in the way nearest to us is what can be changed, but for being full of processes.
+  throw refusals.find(({ errno }) => errno !== "EBUSY") ?? refusals[0] ?? cgroupRefusal(dir, "ENOENT");
 }
 
 function upwards(dir: string, top: string): readonly string[] {
@@ -69,13 +71,33 @@ function tryParent(
     // Moving a process needs this right where its way down parts from its old one.
     for (const path of [dir, `${dir}/cgroup.procs`])
       if (!files.isWritable(path)) return cgroupRefusal(path, "EACCES");
-    const present = wordsOf(files, enabled);
-    const wanted = controllers.filter((name) => !present.includes(name));
-    if (wanted.length > 0) files.write(enabled ?? "", wanted.map((name) => `+${name}`).join(" "));
+    const refusal = takesChildren(dir, files);
+    if (refusal !== undefined) return refusal;
+    switchOn(dir, controllers, files);
     return undefined;
   } catch (error) {
     return cgroupRefusal(enabled ?? "", errnoOf(error) ?? "failed");
   }
+}
+
+/**
+ * Some controllers (cpu, pids) the kernel switches on beside processes, too: but then children are for threads only, and
+ * no process may enter them. Only the true root of the hierarchy, which has no such file, is free of all that.
+ */
+function takesChildren(dir: string, files: CgroupFiles): CgroupRefusal | undefined {
+  const typeFile = `${dir}/cgroup.type`;
+  if (!files.exists(typeFile)) return undefined;
+  const type = files.read(typeFile).trim();
+  if (type !== "domain") return cgroupRefusal(`${typeFile}, which is "${type}"`, "ENOTSUP");
+  return files.read(`${dir}/cgroup.procs`).trim() === "" ? undefined : cgroupRefusal(dir, "EBUSY");
+}
+
+/** For the children of a cgroup. Throws as `write` does. */
+export function switchOn(dir: string, controllers: readonly string[], files: CgroupFiles): void {
+  const path = `${dir}/cgroup.subtree_control`;
+  const present = wordsOf(files, path);
+  const wanted = controllers.filter((name) => !present.includes(name));
+  if (wanted.length > 0) files.write(path, wanted.map((name) => `+${name}`).join(" "));
 }
 
 function wordsOf(files: CgroupFiles, path: string | undefined): readonly string[] {
@@ -86,19 +108,26 @@ function wordsOf(files: CgroupFiles, path: string | undefined): readonly string[
 }
 
 /** The processes of a cgroup into a leaf below it; those that come meanwhile are moved, too. */
-function moveDown(dir: string, files: CgroupFiles): void {
+function moveDown(dir: string, files: CgroupFiles): CgroupRefusal | undefined {
   const leaf = `${dir}/init`;
-  if (!files.exists(leaf)) files.makeDirectory(leaf);
-  for (let round = 0; round < 5; round += 1) {
-    const pids = files.read(`${dir}/cgroup.procs`).trim().split("\n");
-    if (pids.join("") === "") return;
-    for (const pid of pids) {
-      try {
-        files.write(`${leaf}/cgroup.procs`, pid);
-      } catch (error) {
-        // It has ended since.
-        if (errnoOf(error) !== "ESRCH") throw error;
-      }
+  try {
+    if (!files.exists(leaf)) files.makeDirectory(leaf);
+    for (let round = 0; round < 5; round += 1) {
+      const pids = files.read(`${dir}/cgroup.procs`).trim().split("\n");
+      if (pids.join("") === "") return undefined;
+      for (const pid of pids) moveTo(leaf, pid, files);
     }
+    return undefined;
+  } catch (error) {
+    return cgroupRefusal(`${leaf}/cgroup.procs`, errnoOf(error) ?? "failed");
+  }
+}
+
+function moveTo(dir: string, pid: string, files: CgroupFiles): void {
+  try {
+    files.write(`${dir}/cgroup.procs`, pid);
+  } catch (error) {
+    // It has ended since.
+    if (errnoOf(error) !== "ESRCH") throw error;
   }
 }

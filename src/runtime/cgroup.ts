@@ -8,9 +8,11 @@ import {
   rmdirSync,
   writeFileSync,
 } from "node:fs";
-import { CooperError, errnoOf } from "../errors.js";
+import { CooperError } from "../errors.js";
 import { startKeeper } from "./cgroup-keeper.js";
 import type { CgroupKeeper } from "./cgroup-keeper.js";
+import { makeCgroup, removeCgroup } from "./cgroup-make.js";
+import type { MadeCgroup } from "./cgroup-make.js";
 import { cgroupParent, cgroupRefusal } from "./cgroup-parent.js";
 import type { CgroupFiles, CgroupRefusal } from "./cgroup-parent.js";
 import { cgroupPlaces } from "./cgroup-places.js";
@@ -21,6 +23,7 @@ import type { SandboxDevice, SandboxLimits } from "./types.js";
 
 /** The cgroup of one process: a directory in each hierarchy that it needs. */
 export interface ProcessCgroup {
+  readonly dirs: readonly string[];
   /** Files that the process writes "0" to. */
   readonly entries: readonly string[];
   /** Why it has no limit of processes although the defaults say one; undefined when it has. */
@@ -59,21 +62,20 @@ export function openCgroups(userNamespace: boolean): Cgroups {
   let keeper: CgroupKeeper | undefined;
   const watched = new Set<string>();
   let made = 0;
-  const make = (settings: readonly Setting[]): readonly string[] => {
+  const make = (settings: readonly Setting[]): readonly MadeCgroup[] => {
     places ??= cgroupPlaces(REAL.read("/proc/self/mountinfo"), REAL.read("/proc/self/cgroup"));
     made += 1;
-    const dirs = new Set<string>();
+    const groups: MadeCgroup[] = [];
     try {
       for (const { parent, settings: own } of parentsOf(places, settings)) {
         keeper ??= startKeeper(prefix);
         if (!watched.has(parent)) keeper.watch(parent);
         watched.add(parent);
-        const dir = `${parent}/${prefix}${made}`;
-        makeOne(dir, own, dirs);
+        groups.push(makeCgroup(`${parent}/${prefix}${made}`, own, REAL));
       }
-      return [...dirs];
+      return groups;
     } catch (error) {
-      for (const dir of dirs) REAL.removeDirectory(dir);
+      for (const { dir, leaf } of groups) for (const each of new Set([leaf, dir])) REAL.removeDirectory(each);
       throw error;
     }
   };
@@ -83,11 +85,11 @@ export function openCgroups(userNamespace: boolean): Cgroups {
       try {
         return processCgroup(make(settings), undefined);
       } catch (error) {
+        const refusal = error as CgroupRefusal;
         const asked = settings.filter((setting) => setting.asked);
-        const [first] = asked;
-        if (first === undefined) return processCgroup([], reasonOf(error as CgroupRefusal));
-        if (asked.length === settings.length) throw explained(first, error as CgroupRefusal, userNamespace);
-        return withAsked(asked, () => make(asked), error as CgroupRefusal, userNamespace);
+        if (asked.length === 0) return processCgroup([], reasonOf(refusal));
+        if (asked.length === settings.length) throw explained(asked, refusal, userNamespace);
+        return withAsked(asked, () => make(asked), refusal, userNamespace);
       }
     },
     [Symbol.asyncDispose]: async () => {
@@ -114,16 +116,14 @@ export async function checkLimits(
 /** Once more without the default limit: what was asked for may be to be had alone. */
 function withAsked(
   asked: readonly Setting[],
-  make: () => readonly string[],
+  make: () => readonly MadeCgroup[],
   before: CgroupRefusal,
   userNamespace: boolean,
 ): ProcessCgroup {
   try {
     return processCgroup(make(), reasonOf(before));
   } catch (error) {
-    const refusal = error as CgroupRefusal;
-    const setting = asked.find(({ controller }) => refusal.message.includes(controller)) ?? asked[0];
-    throw setting === undefined ? error : explained(setting, refusal, userNamespace);
+    throw explained(asked, error as CgroupRefusal, userNamespace);
   }
 }
 
@@ -152,29 +152,11 @@ function parentsOf(
   return [...found, { parent, settings: others.map((one) => ({ ...one, version: 2 as const })) }];
 }
 
-function makeOne(dir: string, settings: readonly Setting[], dirs: Set<string>): void {
-  attempt(dir, () => REAL.makeDirectory(dir));
-  dirs.add(dir);
-  for (const setting of settings) {
-    for (const { file, value, mayLack } of setting.version === 2 ? setting.v2 : setting.v1) {
-      const path = `${dir}/${file}`;
-      if (mayLack && !REAL.exists(path)) continue;
-      attempt(path, () => REAL.write(path, value));
-    }
-  }
-}
-
-function attempt(path: string, work: () => void): void {
-  try {
-    work();
-  } catch (error) {
-    throw cgroupRefusal(path, errnoOf(error) ?? "failed");
-  }
-}
-
-function processCgroup(dirs: readonly string[], withoutPids: string | undefined): ProcessCgroup {
+function processCgroup(groups: readonly MadeCgroup[], withoutPids: string | undefined): ProcessCgroup {
+  const dirs = groups.map(({ dir }) => dir);
   return {
-    entries: dirs.map((dir) => `${dir}/cgroup.procs`),
+    dirs,
+    entries: groups.map(({ leaf }) => `${leaf}/cgroup.procs`),
     withoutPids,
     ranOutOfMemory: () =>
       dirs
@@ -182,21 +164,9 @@ function processCgroup(dirs: readonly string[], withoutPids: string | undefined)
         .filter((path) => REAL.exists(path))
         .some((path) => /^oom_kill [1-9]/m.test(REAL.read(path))),
     remove: async () => {
-      for (const dir of dirs) await removeWhenEmpty(dir);
+      for (const group of groups) await removeCgroup(group, REAL);
     },
   };
-}
-
-/** Empty as soon as the kernel has buried the last of them; what is left after a second the keeper removes. */
-async function removeWhenEmpty(dir: string): Promise<void> {
-  for (let tries = 0; tries < 50; tries += 1) {
-    try {
-      return REAL.removeDirectory(dir);
-    } catch (error) {
-      if (errnoOf(error) !== "EBUSY") return;
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
 }
 
 function reasonOf({ path, errno }: CgroupRefusal): string {
@@ -206,13 +176,20 @@ function reasonOf({ path, errno }: CgroupRefusal): string {
     EPERM: "operation not permitted (EPERM)",
     EROFS: "read-only file system (EROFS)",
     EBUSY: "in use (EBUSY)",
+    ENOTSUP: "no place for processes (ENOTSUP)",
   };
   return `${path}: ${reasons[errno] ?? errno}`;
 }
 
-function explained(setting: Setting, refusal: CgroupRefusal, userNamespace: boolean): CooperError {
-  const { controller } = setting;
-  return new CooperError("sandbox", `cannot ${setting.told}: ${reasonOf(refusal)}`, {
+/** What was asked for and is refused: that whose controller the refusal names, if it names one. */
+export function explained(
+  asked: readonly Setting[],
+  refusal: CgroupRefusal,
+  userNamespace: boolean,
+): CooperError {
+  const named = asked.find(({ controller }) => refusal.message.includes(controller));
+  const { controller, told } = named ?? asked[0] ?? { controller: "", told: "make a cgroup" };
+  return new CooperError("sandbox", `cannot ${told}: ${reasonOf(refusal)}`, {
     hint:
       controller === "devices"
         ? "only root on a machine with cgroup v1 can; give the device without permissions, or with rwm"

@@ -22,9 +22,9 @@ export async function checkCgroups(isRoot: boolean): Promise<readonly Check[]> {
     const base = { name, group: "cgroups" } as const;
     try {
       const cgroup = cgroups.make(limits, []);
-      const [entry = ""] = cgroup.entries;
+      const [dir = ""] = cgroup.dirs;
       await cgroup.remove();
-      checks.push({ ...base, ok: true, found: `below ${dirname(dirname(entry))}` });
+      checks.push({ ...base, ok: true, found: `below ${dirname(dir)}` });
     } catch (error) {
       const message = error instanceof Error ? error.message : String(error);
       checks.push({
