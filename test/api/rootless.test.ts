@@ -2,7 +2,9 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import {
   chmodSync,
+  chownSync,
   copyFileSync,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   readFileSync,
@@ -276,12 +278,17 @@ describeWith(NEEDS, "without root's power", () => {
     });
 
     test("a slow reader slows a step down; its output does not pile up in the engine", async () => {
-      const path = context("loud", `${SHELL}RUN yes | head -c 400000000\n`);
+      const path = context("loud", `${SHELL}RUN yes | head -c 20000000; touch /v/over\n`);
+      const shared = join(user.home, "shared");
+      mkdirSync(shared);
+      chownSync(shared, user.uid, user.uid);
       const [program, ...args] = user.argv([
         process.execPath,
         join(users.dist, "cooper.cjs"),
         "build",
         "--no-cache",
+        "-v",
+        `${shared}:/v`,
         path,
       ]);
       const child = spawn(program, args, {
@@ -293,11 +300,12 @@ describeWith(NEEDS, "without root's power", () => {
       let seen = 0;
       for await (const chunk of child.stderr as AsyncIterable<Buffer>) {
         seen += chunk.length;
-        if (seen < 4_000_000) continue;
+        if (seen < 1_000_000) continue;
         // Whatever is to pile up has piled up by now.
         await sleep(1500);
         break;
       }
+      expect(existsSync(join(shared, "over"))).toBe(false);
       const engines = [...processesOf(user.uid)].filter(([, command]) => command.includes("engine.cjs"));
       expect(engines.length).toBe(1);
       const residentKiB = Number(
