@@ -1,7 +1,13 @@
+import { execFileSync } from "node:child_process";
+import { readdirSync, writeFileSync } from "node:fs";
+import { join } from "node:path";
+import { Readable } from "node:stream";
 import { describe, expect, test } from "vitest";
 import type { BytePath } from "../../src/fs/index.js";
-import { accepted, attack, entries, refused } from "../snapshot/hostile.js";
+import { openCooper } from "../../src/index.js";
+import { accepted, attack, entries, failureOf, refused } from "../snapshot/hostile.js";
 import { openRoom } from "../snapshot/room.js";
+import { forgeImage, forgeOciArchive } from "../support/oci-forge.js";
 import { forgeTar } from "../support/tar-forge.js";
 
 describe("L21: names that mean something elsewhere", () => {
@@ -43,6 +49,34 @@ describe("L22: names, owners and times at the edges", () => {
       for (const door of [doors.layer, doors.add, doors.context])
         expect(accepted(door).at(-1), JSON.stringify(name.slice(0, 20))).toBe(name);
     }
+  });
+
+  test("4,096 levels: ADD keeps them, the other ways in refuse them in a line, and nothing is left of it", async () => {
+    const path = `${"d/".repeat(4095)}leaf`;
+    const tar = forgeTar([{ name: "x", pax: { path }, content: "x" }]);
+    await using room = openRoom({ parent: "/dev/shm" });
+    await using cooper = await openCooper({ root: join(room.dir, "other") });
+    const archive = join(room.dir, "load.tar");
+    writeFileSync(archive, forgeOciArchive(forgeImage({ layers: [tar], name: "deep" })));
+    const context = { context: Readable.from([tar]), containerfile: "FROM scratch\nCOPY . /in/\n" };
+    const implicit = "4096 directories that have no entry of their own: too many";
+    for (const [work, text] of [
+      [room.pull(tar), implicit],
+      [cooper.load(archive), implicit],
+      [cooper.build(context), "file name too long"],
+    ] as const) {
+      const { name, message } = await failureOf(work);
+      expect(name).toBe("CooperError");
+      expect(message).toContain(text);
+      expect(message).not.toContain("\n");
+    }
+    expect(readdirSync(join(cooper.root, "layers"))).toEqual([]);
+    writeFileSync(join(room.dir, "archive.tar"), tar);
+    await cooper.build({ contextDir: room.dir, containerfile: "FROM scratch\nADD archive.tar /\n" });
+    const [layer = ""] = readdirSync(join(cooper.root, "layers"));
+    const last = `tar -tf '${join(cooper.root, "layers", layer, "tar")}' | tail -n 1`;
+    expect(execFileSync("sh", ["-c", last], { encoding: "utf8" })).toBe(`${path}\n`);
+    expect(readdirSync(join(cooper.root, "tmp"))).toEqual([]);
   });
 
   test("a tree too deep for anything is refused", async () => {

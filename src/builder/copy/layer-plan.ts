@@ -119,9 +119,7 @@ export class LayerPlan {
 
   /** All changes, sorted bytewise by path components, parents before children. */
   changes(): readonly Change[] {
-    const paths = [...this.#changes.keys()].map((path) => ({ path, order: path.replaceAll("/", "\0") }));
-    paths.sort((a, b) => (a.order < b.order ? -1 : a.order > b.order ? 1 : 0));
-    return paths.flatMap(({ path }): readonly Change[] => {
+    return [...this.#changes.keys()].toSorted(inTreeOrder).flatMap((path): readonly Change[] => {
       const change = this.#changes.get(path);
       if (!change) return [];
       const isNewDir = change.kind === "add" && change.entry.type === "dir" && this.#replaced.has(path);
@@ -207,4 +205,15 @@ export function refuseWhiteoutName(entry: TreeEntry, path: BytePath): void {
       hint: "rename the file, or exclude it with .containerignore",
     },
   );
+}
+
+/** By components, without making a string of either: of deep trees that would be most of the work (hazard L22). */
+function inTreeOrder(a: BytePath, b: BytePath): number {
+  const length = Math.min(a.length, b.length);
+  let at = 0;
+  while (at < length && a.charCodeAt(at) === b.charCodeAt(at)) at += 1;
+  if (at === length) return a.length - b.length;
+  const [one, other] = [a[at] ?? "", b[at] ?? ""];
+  if (one === "/" || other === "/") return one === "/" ? -1 : 1;
+  return one < other ? -1 : 1;
 }
