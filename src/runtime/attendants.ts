@@ -43,10 +43,17 @@ export function start(command: readonly string[], stdio: readonly ("pipe" | "ign
 }
 
 /** Waits for a first byte. Throws what the program said when it ends before, or takes too long. */
-export async function said(child: ChildProcess, stream: Readable, name: string): Promise<void> {
+export async function said(
+  child: ChildProcess,
+  stream: Readable,
+  name: string,
+  patienceMs = READY_MS,
+): Promise<void> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
-    timer = setTimeout(() => reject(new Error(`${name} does not become ready`)), READY_MS);
+    const giveUp = (): void => reject(new Error(`${name} does not become ready`));
+    // We may have been at something else all the while: what has been said by now is heard first.
+    timer = setTimeout(() => setImmediate(giveUp), patienceMs);
   });
   const first = new Promise((resolve) => stream.once("data", resolve));
   try {
