@@ -1,17 +1,20 @@
 import { openSync, readFileSync, readSync, readlinkSync, writeSync } from "node:fs";
-import { execute, openStdin, resetSignals, settle, takeIdentity, takeStdio } from "./become.js";
+import { execute, giveStreams, openStdin, resetSignals, settle, takeIdentity, takeStdio } from "./become.js";
+import type { Stdio } from "./become.js";
 import { capabilityMask } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
 import { copySelf, exit, poll, readAll, reap } from "./copy.js";
 import type { Copy } from "./copy.js";
 import { endDescendants, endProcessesIn } from "./descendants.js";
 import { holdCaches, lendFurniture, rescueCaches } from "./furniture.js";
-import type { HeldCaches } from "./furniture.js";
+import type { HeldCaches, StreamPipes } from "./furniture.js";
 import type { ChrootPlan, HelperMessage, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
 import { openLoans } from "./loans.js";
 import type { Loans } from "./loans.js";
-import { doing, refusalOf } from "./refusal.js";
+import { makeNamedPipe } from "./named-pipe.js";
+import type { NamedPipe } from "./named-pipe.js";
+import { codeOf, doing, refusalOf } from "./refusal.js";
 import { seccompFilter } from "./seccomp.js";
 import { cString, close, loadKernel, makePipe, syscall, trySyscall } from "./syscalls.js";
 
@@ -31,8 +34,8 @@ function main(): void {
   const pid = Number(readlinkSync("/proc/self"));
   const own = ownCapabilities();
   for (let plan = nextPlan(pid); plan !== undefined; plan = nextPlan(pid)) {
-    send(serve(plan.plan, own, plan.stdout, plan.stderr));
-    for (const fd of plan.all) close(fd);
+    send(serve(plan.plan, own, plan.out, plan.err));
+    for (const pipe of [plan.out, plan.err]) pipe.close();
   }
 }
 
@@ -56,22 +59,27 @@ function ownCapabilities(): bigint {
 
 interface Work {
   readonly plan: ChrootPlan;
-  readonly stdout: number;
-  readonly stderr: number;
-  readonly all: readonly number[];
+  readonly out: NamedPipe;
+  readonly err: NamedPipe;
 }
 
 /** Undefined when the driver has gone. A `kill` that comes too late is none. */
 function nextPlan(pid: number): Work | undefined {
-  const [out, err] = [makePipe(), makePipe()];
+  const [out, err] = [openStream(`${pid}-out`), openStream(`${pid}-err`)];
   send({ type: "ready", pid, stdout: out.readEnd, stderr: err.readEnd });
   for (let request = receive(); request !== undefined; request = receive()) {
     if (request.type === "rescue") send(rescue(request.dir));
     if (request.type !== "chroot") continue;
-    const all = [out.readEnd, out.writeEnd, err.readEnd, err.writeEnd];
-    return { plan: request, stdout: out.writeEnd, stderr: err.writeEnd, all };
+    return { plan: request, out, err };
   }
+  for (const pipe of [out, err]) pipe.close();
   return undefined;
+}
+
+/** In the directory that the driver named: a step finds it again as /dev/stdout, where there is no /proc to find it by. */
+function openStream(name: string): NamedPipe {
+  const [, , place = ""] = process.argv;
+  return makeNamedPipe(`${Buffer.from(place, "utf8").toString("latin1")}/${name}`);
 }
 
 function rescue(dir: string): HelperMessage {
@@ -85,7 +93,7 @@ function rescue(dir: string): HelperMessage {
 }
 
 /** Runs one command to its end. What was lent comes back whatever happens; when that fails, only what kept it from starting counts more. */
-function serve(plan: ChrootPlan, own: bigint, stdout: number, stderr: number): HelperMessage {
+function serve(plan: ChrootPlan, own: bigint, out: NamedPipe, err: NamedPipe): HelperMessage {
   let bytes: number | undefined;
   let held: HeldCaches | undefined;
   let message: HelperMessage | undefined;
@@ -93,8 +101,8 @@ function serve(plan: ChrootPlan, own: bigint, stdout: number, stderr: number): H
     if (plan.stdin === "bytes") bytes = receiveBytes(plan.stdinBytes);
     held = holdCaches(plan.mounts);
     const loans = openLoans(plan.dir);
-    const streams = plan.stdio === "pipe" ? { stdout, stderr } : INHERITED;
-    message = runFurnished({ plan, own, loans, bytes, ...streams });
+    const pipes = plan.stdio === "pipe" ? { stdout: out, stderr: err } : undefined;
+    message = runFurnished({ plan, own, loans, bytes, pipes });
     doing("end what the command left running", endDescendants);
     const restored = doing("put back what the root file system had", () => loans.giveBack());
     return message.type === "exit" ? { ...message, restored } : message;
@@ -108,7 +116,7 @@ function serve(plan: ChrootPlan, own: bigint, stdout: number, stderr: number): H
 
 function runFurnished(command: Command): HelperMessage {
   try {
-    lendFurniture(command.loans, command.plan);
+    lendFurniture(command.loans, command.plan, command.pipes);
     command.loans.settle();
     return run(command);
   } catch (error) {
@@ -121,8 +129,8 @@ interface Command {
   readonly own: bigint;
   readonly loans: Loans;
   readonly bytes: number | undefined;
-  readonly stdout: number;
-  readonly stderr: number;
+  /** Undefined: cooper's own streams. */
+  readonly pipes: StreamPipes | undefined;
 }
 
 function run(command: Command): HelperMessage {
@@ -142,7 +150,7 @@ function run(command: Command): HelperMessage {
 }
 
 /** In the copy. Leaves only by execve or exit_group: Node's own way out would wait for threads that were not copied. */
-function becomeCommand({ plan, own, loans, bytes, stdout, stderr }: Command, report: number): never {
+function becomeCommand({ plan, own, loans, bytes, pipes }: Command, report: number): never {
   try {
     syscall("setsid", undefined);
     offerMemory();
@@ -152,6 +160,9 @@ function becomeCommand({ plan, own, loans, bytes, stdout, stderr }: Command, rep
       syscall("chroot", plan.dir, cString("."));
     });
     settle(plan);
+    const stdout = pipes?.stdout.writeEnd ?? INHERITED.stdout;
+    const stderr = pipes?.stderr.writeEnd ?? INHERITED.stderr;
+    giveAway({ stdin, stdout, stderr }, plan);
     takeStdio({ stdin, stdout, stderr }, false);
     becomeWeaker(plan, own);
     writeSync(report, "{}");
@@ -164,6 +175,15 @@ function becomeCommand({ plan, own, loans, bytes, stdout, stderr }: Command, rep
     writeSync(report, JSON.stringify({ refusal: refusalOf(error) }));
   }
   exit(1);
+}
+
+/** Without CAP_CHOWN an ordinary user has its streams all the same, and may not open them anew. */
+function giveAway(stdio: Stdio, { uid, stdio: kind }: ChrootPlan): void {
+  try {
+    giveStreams(stdio, uid, kind);
+  } catch (error) {
+    if (codeOf(error) !== "EPERM") throw error;
+  }
 }
 
 /**

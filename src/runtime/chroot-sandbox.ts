@@ -22,7 +22,7 @@ export function openChrootSandbox(options: SandboxOptions): Sandbox {
   const idle: Helper[] = [];
   const all = new Set<Helper>();
   const start = (): Helper => {
-    const helper = startTidyHelper(join(dirname(options.childPath), CHILD));
+    const helper = startTidyHelper(join(dirname(options.childPath), CHILD), options.scratchDir);
     all.add(helper);
     return helper;
   };

@@ -8,6 +8,7 @@ import { CONTROL } from "./helper-plan.js";
 import type { ChrootPlan, HelperMount } from "./helper-plan.js";
 import { notesOf } from "./loans.js";
 import type { Loans, Maker } from "./loans.js";
+import type { NamedPipe } from "./named-pipe.js";
 import { codeOf, doing } from "./refusal.js";
 import { openInRoot } from "./root-walk.js";
 import { AT_FDCWD, O_PATH, close, openAt, syscall, syscallError, trySyscall } from "./syscalls.js";
@@ -36,6 +37,12 @@ const LINKS = {
   ptmx: "pts/ptmx",
 } as const;
 
+/** What a process writes to, each under a name that it is to find in /dev. */
+export interface StreamPipes {
+  readonly stdout: NamedPipe;
+  readonly stderr: NamedPipe;
+}
+
 /** A plan's caches, which nobody else has until they are let go. */
 export interface HeldCaches {
   letGo(): void;
@@ -44,12 +51,12 @@ export interface HeldCaches {
 type MountOf<T extends HelperMount["type"]> = Extract<HelperMount, { readonly type: T }>;
 
 /** Puts into a root file system what other drivers mount there: the plan's mounts in their order, then /proc, /sys and /dev. */
-export function lendFurniture(loans: Loans, plan: ChrootPlan): void {
+export function lendFurniture(loans: Loans, plan: ChrootPlan, pipes: StreamPipes | undefined): void {
   const lent: LentCaches = new Map();
   for (const mount of plan.mounts) doing(`provide ${mount.target}`, () => lendMount(loans, mount, lent));
   // Nothing may be mounted on them: they are there, and empty.
   for (const name of ["proc", "sys"]) doing(`make /${name}`, () => loans.atTop(name, makeDirectory(0o555)));
-  doing("make /dev", () => loans.atTop("dev", makeDev));
+  doing("make /dev", () => loans.atTop("dev", (path) => makeDev(path, plan, pipes)));
 }
 
 /** Where the content of each cache has gone. */
@@ -210,7 +217,7 @@ function makeDirectory(mode: number): Maker {
   };
 }
 
-function makeDev(path: string): void {
+function makeDev(path: string, { stdin }: ChrootPlan, pipes: StreamPipes | undefined): void {
   makeDirectory(0o755)(path);
   const calls = treeSyscalls();
   for (const [name, [major, minor]] of Object.entries(DEVICES)) {
@@ -225,9 +232,23 @@ function makeDev(path: string): void {
       }
     }
   }
-  for (const [name, target] of Object.entries(LINKS)) symlinkSync(target, fsPath(`${path}/${name}`));
+  // There is no /proc that these could lead to.
+  if (stdin === "null") symlinkSync("null", fsPath(`${path}/stdin`));
+  for (const [name, pipe] of Object.entries(pipes ?? {})) linkIfPossible(pipe.path, `${path}/${name}`);
+  for (const [name, target] of Object.entries(LINKS)) {
+    if (lstatSync(fsPath(`${path}/${name}`), { throwIfNoEntry: false }) === undefined)
+      symlinkSync(target, fsPath(`${path}/${name}`));
+  }
   makeDirectory(0o755)(`${path}/pts`);
   makeDirectory(0o1777)(`${path}/shm`);
+}
+
+function linkIfPossible(from: string, to: string): void {
+  try {
+    linkSync(fsPath(from), fsPath(to));
+  } catch (error) {
+    if (errnoOf(error) !== "EXDEV") throw error;
+  }
 }
 
 /**

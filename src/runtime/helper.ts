@@ -39,19 +39,24 @@ export function startHelper(childPath: string): Helper {
 
 /**
  * Starts a helper that has to clean up behind it: it ends, and all it started with it, when its input does. So it dies
- * with this process, too, whatever ends that.
+ * with this process, too, whatever ends that. `place`: a directory that it may have files in.
  */
-export function startTidyHelper(childPath: string): Helper {
-  return launch(childPath, [], "tidy");
+export function startTidyHelper(childPath: string, place: string): Helper {
+  return launch(childPath, [], "tidy", [place]);
 }
 
 /** How long a helper may take to tidy up. */
 const TIDY_MS = 60_000;
 
-function launch(childPath: string, launcher: readonly string[], ending: "kill" | "tidy"): Helper {
+function launch(
+  childPath: string,
+  launcher: readonly string[],
+  ending: "kill" | "tidy",
+  args: readonly string[] = [],
+): Helper {
   // No threads, since copies would lack them; and everything compiled before the first copy, not in each of them again.
   const flags = ["--single-threaded", "--v8-pool-size=0", "--no-lazy", "--no-warnings"];
-  const node = [process.execPath, ...flags, childPath];
+  const node = [process.execPath, ...flags, childPath, ...args];
   const [command = "", ...argv] = [...launcher, ...node];
   // Loaded here: a cached build imports this file and never gets this far.
   const { spawn } = process.getBuiltinModule("node:child_process");

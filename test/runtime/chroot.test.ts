@@ -165,11 +165,23 @@ describe("a process by chroot", () => {
   test("has devices, and none of them stays", async () => {
     const before = listing();
     const result = await sh(
-      "echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; ls -l /dev | grep -c ^c; touch /dev/shm/x /dev/own; readlink /dev/stdout; echo y > /dev/full",
+      "echo x > /dev/null; head -c 3 /dev/zero | wc -c; head -c 3 /dev/urandom | wc -c; ls -l /dev | grep -c ^c; touch /dev/shm/x /dev/own; readlink /dev/fd; echo y > /dev/full",
     );
-    expect(result.stdout).toBe("3\n3\n6\n/proc/self/fd/1\n");
+    expect(result.stdout).toBe("3\n3\n6\n/proc/self/fd\n");
     expect(result.stderr).toContain("No space left");
     expect(listing()).toBe(before);
+  });
+
+  test.each([0, 33])("user %i may open its streams by their names, in order with the rest", async (uid) => {
+    const before = listing();
+    const script =
+      "cat /dev/stdin; echo 1; echo 2 > /dev/stdout; echo 3; echo 4 >> /dev/stdout; (sleep 0.1; echo 5 | tee /dev/stderr); echo e > /dev/stderr";
+    const result = await sh(script, { uid, gid: uid });
+    expect([result.stdout, result.stderr]).toEqual(["1\n2\n3\n4\n5\n", "5\ne\n"]);
+    expect(listing()).toBe(before);
+    expect((await sh("sleep 0.1; echo again > /dev/stdout", { uid })).stdout).toBe("again\n");
+    await sandbox[Symbol.asyncDispose]();
+    expect(readdirSync(dir)).toEqual(["stage"]);
   });
 
   test("leaves nothing of what was lent, and the snapshot is told", async () => {
