@@ -7,7 +7,8 @@ export interface CgroupFiles {
   write(path: string, text: string): void;
   makeDirectory(path: string): void;
   removeDirectory(path: string): void;
-  isWritable(path: string): boolean;
+  /** The errno with which writing is refused; undefined when it is not. */
+  writeRefusal(path: string): string | undefined;
   exists(path: string): boolean;
 }
 
@@ -69,8 +70,10 @@ function tryParent(
     const missing = controllers.find((name) => !wordsOf(files, offered).includes(name));
     if (missing !== undefined) return cgroupRefusal(`${offered} without ${missing}`, "absent");
     // Moving a process needs this right where its way down parts from its old one.
-    for (const path of [dir, `${dir}/cgroup.procs`])
-      if (!files.isWritable(path)) return cgroupRefusal(path, "EACCES");
+    for (const path of [dir, `${dir}/cgroup.procs`]) {
+      const errno = files.writeRefusal(path);
+      if (errno !== undefined) return cgroupRefusal(path, errno);
+    }
     const refusal = takesChildren(dir, files);
     if (refusal !== undefined) return refusal;
     switchOn(dir, controllers, files);

@@ -8,7 +8,7 @@ import {
   rmdirSync,
   writeFileSync,
 } from "node:fs";
-import { CooperError } from "../errors.js";
+import { CooperError, errnoOf } from "../errors.js";
 import { startKeeper } from "./cgroup-keeper.js";
 import type { CgroupKeeper } from "./cgroup-keeper.js";
 import { makeCgroup, removeCgroup } from "./cgroup-make.js";
@@ -45,12 +45,12 @@ const REAL: CgroupFiles = {
   makeDirectory: (path) => mkdirSync(path, 0o755),
   removeDirectory: (path) => rmdirSync(path),
   exists: existsSync,
-  isWritable: (path) => {
+  writeRefusal: (path) => {
     try {
       accessSync(path, constants.W_OK);
-      return true;
-    } catch {
-      return false;
+      return undefined;
+    } catch (error) {
+      return errnoOf(error) ?? "EACCES";
     }
   },
 };

@@ -141,7 +141,7 @@ function fakeTree(groups: Record<string, FakeGroup>): CgroupFiles {
       delete groups[path];
     },
     exists: (path) => path in groups || (path.endsWith("/cgroup.type") && split(path)[0].isRoot !== true),
-    isWritable: (path) => (groups[path] ?? split(path)[0]).writable !== false,
+    writeRefusal: (path) => ((groups[path] ?? split(path)[0]).writable === false ? "EACCES" : undefined),
   };
 }
 
@@ -202,6 +202,12 @@ describe("the parent in the new hierarchy", () => {
     };
     const refused = (): unknown => cgroupParent({ dir: "/c", top: "/c" }, ["memory"], { ...files, write });
     expect(refused).toThrow("/c/init/cgroup.procs: EACCES");
+  });
+
+  test("a container that may only read its tree is told so", () => {
+    const groups = { "/c": { controllers: all, enabled: "", pids: ["1"] } };
+    const files = { ...fakeTree(groups), writeRefusal: () => "EROFS" };
+    expect(() => cgroupParent({ dir: "/c", top: "/c" }, ["pids"], files)).toThrow("/c: EROFS");
   });
 
   test("the true root needs nothing moved", () => {
