@@ -20,12 +20,13 @@ if [ "$(id -u)" != 0 ]; then
   { grep -rlF --include='*.test.ts' '"root"' test || echo '(none)'; } | sed 's/^/  /' >&2
 fi
 
-scratch=$(mktemp -d "${TMPDIR:-/tmp}/cooper-test.XXXXXX")
-# Other users come here in some tests.
-chmod 755 "$scratch"
+# Short names, since sockets lie below them, whose paths must not be longer than 107 bytes. Other users come here, too.
+memory=$(mktemp -d "${TMPDIR:-/tmp}/XXXXXX")
+COOPER_TEST_CACHE=$(mktemp -d "${TMPDIR:-/tmp}/cooper-test.XXXXXX")
+export COOPER_TEST_CACHE
 clean_up() {
-  ! mountpoint -q "$scratch/memory" || umount --lazy "$scratch/memory"
-  rm -rf "$scratch"
+  ! mountpoint -q "$memory" || umount --lazy "$memory"
+  rm -rf "$memory" "$COOPER_TEST_CACHE"
 }
 trap clean_up EXIT
 
@@ -33,17 +34,16 @@ trap clean_up EXIT
 # overlay needs, as on a disk: Linux 6.6 and later.
 memory_file_system() {
   [ "$(node -p 'process.availableMemory() >= 8 * 2 ** 30')" = true ] &&
-    mkdir "$1" && mount -t tmpfs -o size=5g,mode=1777 cooper-test "$1" 2>/dev/null &&
-    setfattr -n user.cooper -v try "$1"
+    mount -t tmpfs -o size=5g,mode=1777 cooper-test "$memory" 2>/dev/null &&
+    setfattr -n user.cooper -v try "$memory"
 }
 
 # A disk makes some tests three times as slow, at times ten times; see test/support/scratch.ts for those that want one.
-if memory_file_system "$scratch/memory"; then
-  export COOPER_TEST_MEMORY="$scratch/memory"
+if memory_file_system; then
+  export COOPER_TEST_MEMORY=$memory
 else
   say 'Tests keep all their files on the disk, which is slower: it takes root, 8 GiB of free memory and Linux 6.6 not to.'
 fi
-export COOPER_TEST_CACHE="${COOPER_TEST_MEMORY:-$scratch}/cache"
 status=0
 node node_modules/vitest/vitest.mjs run --reporter=./test/support/not-run-reporter.ts --reporter=default "$@" </dev/null || status=$?
 exit "$status"
