@@ -1,11 +1,11 @@
-import { openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
+import { chownSync, openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
 import { STRANGLED, execute, furnish, giveStreams, openStdin, resetSignals } from "./become.js";
 import { takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
 import { copyIntoNamespaces, exit, poll, readAll, reap, separateCgroups } from "./copy.js";
 import type { Copy } from "./copy.js";
-import { newDevpts } from "./devices.js";
+import { newDevpts, ttyGroup } from "./devices.js";
 import type { HelperMessage, HelperPlan, Refusal } from "./helper-plan.js";
 import { CONTROL, INHERITED } from "./helper-plan.js";
 import { enterIdMapping, takeIdMapping } from "./id-mapping.js";
@@ -134,7 +134,11 @@ function openTerminal(plan: HelperPlan, keep: (fd: number) => number): Terminal 
     receive();
     // Only the driver may hold the master, or its end would never be seen.
     close(master);
-    return { devpts, index: number.readInt32LE(0) };
+    const index = number.readInt32LE(0);
+    // It was opened here, by root, who is nobody in a user namespace of the step's.
+    if (plan.idMapping !== null)
+      chownSync(`/proc/self/fd/${devpts}/${index}`, plan.idMapping.uid, ttyGroup(plan.idMapping));
+    return { devpts, index };
   });
 }
 

@@ -130,21 +130,28 @@ function attachQueues(devFd: number, attributes: number): void {
 /** Group 5 is "tty" everywhere, but a user namespace may not map it. */
 const TTY = 5;
 
-/** A private devpts as a detached mount. */
+/**
+ * A private devpts as a detached mount. Where it takes no such owner, a terminal belongs to whoever opens it: a user
+ * namespace may not map the group, and Linux 6.1 knows no id above 2^31 - 1 here.
+ */
 export function newDevpts({
   userNamespace,
   idMapping,
 }: Pick<HelperPlan, "userNamespace" | "idMapping">): number {
   const owner = idMapping === null ? {} : { uid: String(idMapping.uid) };
-  const group = idMapping === null ? TTY : idMapping.gid + (idMapping.size > TTY ? TTY : 0);
-  const options = { ptmxmode: "0666", mode: "0620", ...owner };
+  const options = { ptmxmode: "0666", mode: "0620" };
   const attributes = MOUNT.noSuid | MOUNT.noExec;
   try {
-    return newMount("devpts", { ...options, gid: String(group) }, attributes);
+    return newMount("devpts", { ...options, ...owner, gid: String(ttyGroup(idMapping)) }, attributes);
   } catch (error) {
-    if (!userNamespace) throw error;
+    if (!userNamespace && idMapping === null) throw error;
     return newMount("devpts", options, attributes);
   }
+}
+
+/** The group of terminals, as the machine sees it. */
+export function ttyGroup(idMapping: HelperPlan["idMapping"]): number {
+  return idMapping === null ? TTY : idMapping.gid + (idMapping.size > TTY ? TTY : 0);
 }
 
 function attachNew(dirFd: number, name: string, kind: "file" | "directory", source: number): void {
