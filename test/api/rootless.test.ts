@@ -282,15 +282,8 @@ describeWith(NEEDS, "without root's power", () => {
       const shared = join(user.home, "shared");
       mkdirSync(shared);
       chownSync(shared, user.uid, user.uid);
-      const [program, ...args] = user.argv([
-        process.execPath,
-        join(users.dist, "cooper.cjs"),
-        "build",
-        "--no-cache",
-        "-v",
-        `${shared}:/v`,
-        path,
-      ]);
+      const command = [process.execPath, join(users.dist, "cooper.cjs"), "build", "--no-cache"];
+      const [program, ...args] = user.argv([...command, "-v", `${shared}:/v`, path]);
       const child = spawn(program, args, {
         cwd: user.home,
         env: { PATH: process.env["PATH"], HOME: user.home },
