@@ -51,6 +51,11 @@ export function mountsWith(text: string): readonly string[] {
     .map((line) => `mount ${line}`);
 }
 
+/** All mounts but those of other tests, which come and go below directories of their own; `dir` is the caller's. */
+export function mountsOfNoOther(dir: string): readonly string[] {
+  return mountsWith("").filter((line) => line.includes(dir) || !line.includes("/cooper-"));
+}
+
 /** Directories below /sys/fs/cgroup whose name begins with this. */
 export function cgroupsNamed(prefix: string): readonly string[] {
   const below = (dir: string): readonly string[] =>
