@@ -106,18 +106,19 @@ test.each(["bind", "cache"])(
 );
 
 describe("C05: a link in a cache as the source of another mount of it", () => {
-  test("leads nowhere", async () => {
+  test.each(["native", "chroot"] as const)("leads nowhere by %s", async (isolation) => {
     await using lab = await openLab();
     const host = forbidden(lab.dir);
     await lab.build(
       `${BUSYBOX_BASE}RUN --mount=type=cache,id=x,target=/c ln -s ${host} /c/sel; ln -s / /c/top\n`,
+      { isolation },
     );
     for (const source of ["sel", "sel/canary", "/sel/../sel"]) {
       const step = `${BUSYBOX_BASE}RUN --mount=type=cache,id=x,source=${source},target=/m cat /m/canary /m; touch /m/X\n`;
-      await expect(lab.build(step)).rejects.toThrow(/cannot find the source of a mount: .*ENOENT/);
+      await expect(lab.build(step, { isolation })).rejects.toThrow(/(source of a mount|\/m): .*ENOENT/);
     }
-    const top = await lab.build(`${BUSYBOX_BASE}RUN --mount=type=cache,id=x,source=top,target=/m ls /m\n`);
-    expect(top.output).toBe("sel\ntop\n");
+    const top = `${BUSYBOX_BASE}RUN --mount=type=cache,id=x,source=top,target=/m ls /m\n`;
+    expect((await lab.build(top, { isolation })).output).toBe("sel\ntop\n");
     expect(readdirSync(host)).toEqual(["canary"]);
   });
 });
