@@ -1,6 +1,6 @@
 import type { ChildProcess } from "node:child_process";
 import { existsSync, statSync } from "node:fs";
-import { resolve } from "node:path";
+import { basename, dirname, resolve } from "node:path";
 import type { BuildOptions } from "../cooper.js";
 import { CooperError, errnoOf } from "../errors.js";
 
@@ -66,9 +66,9 @@ interface KeyAgent {
 
 async function startAgent(id: string, keys: readonly string[], socket: string): Promise<KeyAgent> {
   const { spawn } = await import("node:child_process");
-  // Ends with us, however that happens.
-  const argv = ["--pdeathsig", "KILL", "--", "ssh-agent", "-D", "-a", socket];
-  const child = spawn("setpriv", argv, { stdio: ["ignore", "ignore", "pipe"] });
+  // Ends with us, however that happens. The socket by its name alone: its path may be longer than a socket's can be.
+  const argv = ["--pdeathsig", "KILL", "--", "ssh-agent", "-D", "-a", basename(socket)];
+  const child = spawn("setpriv", argv, { cwd: dirname(socket), stdio: ["ignore", "ignore", "pipe"] });
   const end = endOf(child);
   const stop = async (): Promise<void> => {
     child.kill("SIGKILL");
@@ -108,9 +108,10 @@ async function listening(id: string, socket: string, end: Promise<string>): Prom
 
 async function addKey(id: string, key: string, socket: string): Promise<void> {
   const { execFile } = await import("node:child_process");
-  const env = { ...process.env, SSH_AUTH_SOCK: socket, SSH_ASKPASS_REQUIRE: "never" };
+  const env = { ...process.env, SSH_AUTH_SOCK: basename(socket), SSH_ASKPASS_REQUIRE: "never" };
+  const cwd = dirname(socket);
   const failure = await new Promise<string | undefined>((resolve) => {
-    const child = execFile("ssh-add", ["-q", key], { env, encoding: "utf8" }, (error, _out, said) => {
+    const child = execFile("ssh-add", ["-q", key], { cwd, env, encoding: "utf8" }, (error, _out, said) => {
       const line = said.trim().split("\n").at(-1) ?? "";
       resolve(error === null ? undefined : errnoOf(error) === "ENOENT" || line === "" ? error.message : line);
     });

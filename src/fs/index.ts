@@ -13,5 +13,6 @@ export * from "./directories.js";
 export * from "./lease.js";
 export * from "./owner.js";
 export * from "./remove.js";
+export * from "./socket-path.js";
 export * from "./temp.js";
 export * from "./verified.js";

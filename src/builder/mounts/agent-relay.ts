@@ -2,6 +2,7 @@ import { rmSync } from "node:fs";
 import type { Socket } from "node:net";
 import { connect, createServer } from "node:net";
 import { ioError } from "../../errors.js";
+import { socketPath } from "../../fs/index.js";
 
 /** What may be asked: the list of public keys, and a signature. Source: draft-miller-ssh-agent, "Message numbers". */
 const ALLOWED: readonly number[] = [11, 13];
@@ -15,8 +16,9 @@ const MAX_MESSAGE = 256 * 1024;
  */
 export async function relayAgent(path: string, upstream: string): Promise<AsyncDisposable> {
   const open = new Set<Socket>();
+  const [here, there] = [socketPath(path), socketPath(upstream)];
   const server = createServer((client) => {
-    const agent = connect(upstream);
+    const agent = connect(there.path);
     for (const socket of [client, agent]) {
       open.add(socket);
       socket.on("close", () => open.delete(socket));
@@ -32,14 +34,21 @@ export async function relayAgent(path: string, upstream: string): Promise<AsyncD
       else client.write(FAILURE);
     });
   });
+  const close = (): void => {
+    for (const each of [here, there]) each[Symbol.dispose]();
+  };
   await new Promise<void>((resolve, reject) => {
-    server.once("error", (error) => reject(ioError("listen at", path, error)));
-    server.listen(path, resolve);
+    server.once("error", (error) => {
+      close();
+      reject(ioError("listen at", path, error));
+    });
+    server.listen(here.path, resolve);
   });
   return {
     [Symbol.asyncDispose]: async () => {
       for (const socket of open) socket.destroy();
       await new Promise((resolve) => server.close(resolve));
+      close();
       rmSync(path, { force: true });
     },
   };

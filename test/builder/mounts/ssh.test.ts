@@ -1,9 +1,10 @@
 import { execFileSync, spawn } from "node:child_process";
 import type { ChildProcess } from "node:child_process";
-import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync } from "node:fs";
+import { copyFileSync, existsSync, mkdirSync, readdirSync, readFileSync, readlinkSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { expect, test } from "vitest";
+import { openCooper } from "../../../src/index.js";
 import type { Lab } from "../../support/lab.js";
 import { BUSYBOX_BASE, openLab } from "../../support/lab.js";
 import { describeWith } from "../../support/packages.js";
@@ -81,7 +82,27 @@ RUN echo "[$SSH_AUTH_SOCK]"; ls -A /run 2>&1 || true
     const step = "--mount=type=ssh,id=work,target=/sock --mount=type=ssh,id=none";
     const { output } = await lab.build(`${base}RUN ${step} ssh-add -l; echo $SSH_AUTH_SOCK\n`, { ssh });
     expect(output).toMatch(/ one \(ED25519\)\n.* two \(ED25519\)\n\/sock\n$/);
-    expect(commandLines().filter((line) => line.includes("ssh-agent") && line.includes(lab.dir))).toEqual([]);
+    expect(agentsBelow(lab.dir)).toEqual([]);
+  });
+
+  test("works in a store whose path is longer than a socket's can be", async () => {
+    await using lab = await openLab();
+    lab.write({ "ssh/etc/x": "" });
+    putProgram(lab, "ssh-add");
+    const file = `${base}RUN --mount=type=ssh ssh-add -l\n`;
+    await using cooper = await openCooper({ root: join(lab.dir, "long".repeat(30)) });
+    const output: string[] = [];
+    await cooper.build({
+      contextDir: lab.context,
+      containerfile: file,
+      ssh: { default: [newKey(lab, "one")] },
+      onEvent: (event) => {
+        if (event.type === "output") output.push(Buffer.from(event.chunk).toString("utf8"));
+        if (output.join("").includes("ED25519")) expect(agentsBelow(lab.dir)).toHaveLength(1);
+      },
+    });
+    expect(output.join("")).toMatch(/ one \(ED25519\)\n$/);
+    expect(agentsBelow(lab.dir)).toEqual([]);
   });
 
   test("a user who may not open the socket cannot use it, its owner can", async () => {
@@ -118,14 +139,14 @@ RUN --mount=type=ssh,uid=5,gid=5 ssh-add -l
   });
 });
 
-function commandLines(): readonly string[] {
-  return readdirSync("/proc")
-    .filter((name) => /^\d+$/.test(name))
-    .map((pid) => {
-      try {
-        return readFileSync(`/proc/${pid}/cmdline`, "latin1");
-      } catch {
-        return "";
-      }
-    });
+/** Agents whose working directory is there, as a build's own is in its store. */
+function agentsBelow(dir: string): readonly string[] {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      const isAgent = readFileSync(`/proc/${pid}/cmdline`, "latin1").startsWith("ssh-agent\0");
+      return isAgent && readlinkSync(`/proc/${pid}/cwd`).startsWith(dir);
+    } catch {
+      return false;
+    }
+  });
 }
