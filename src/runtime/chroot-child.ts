@@ -18,6 +18,7 @@ import { codeOf, doing, refusalOf } from "./refusal.js";
 import { seccompFilter } from "./seccomp.js";
 import { cString, close, loadKernel, makePipe, syscall, trySyscall } from "./syscalls.js";
 
+const FIONREAD = 0x541b;
 const PR_SET_PDEATHSIG = 1;
 const PR_SET_CHILD_SUBREAPER = 36;
 const CAP_SYS_CHROOT = "CAP_SYS_CHROOT";
@@ -102,8 +103,11 @@ function serve(plan: ChrootPlan, own: bigint, out: NamedPipe, err: NamedPipe): H
     held = holdCaches(plan.mounts);
     const loans = openLoans(plan.dir);
     const pipes = plan.stdio === "pipe" ? { stdout: out, stderr: err } : undefined;
-    message = runFurnished({ plan, own, loans, bytes, pipes });
+    const outcome = runFurnished({ plan, own, loans, bytes, pipes });
+    ({ message } = outcome);
     doing("end what the command left running", endDescendants);
+    const hasSecret = plan.mounts.some(({ type }) => type === "secret");
+    if (pipes && hasSecret && !outcome.killed) awaitReading([out.readEnd, err.readEnd]);
     const restored = doing("put back what the root file system had", () => loans.giveBack());
     return message.type === "exit" ? { ...message, restored } : message;
   } catch (error) {
@@ -114,14 +118,32 @@ function serve(plan: ChrootPlan, own: bigint, out: NamedPipe, err: NamedPipe): H
   }
 }
 
-function runFurnished(command: Command): HelperMessage {
+interface Outcome {
+  readonly message: HelperMessage;
+  readonly killed: boolean;
+}
+
+function runFurnished(command: Command): Outcome {
   try {
     lendFurniture(command.loans, command.plan, command.pipes);
     command.loans.settle();
     return run(command);
   } catch (error) {
-    return { type: "refused", refusal: refusalOf(error) };
+    return { message: { type: "refused", refusal: refusalOf(error) }, killed: false };
   }
+}
+
+/**
+ * Until the driver has taken what is in the pipes, or wants no more. What `cat` puts there are the pages of the file
+ * itself: a secret that is overwritten meanwhile would be read as that.
+ */
+function awaitReading(pipes: readonly number[]): void {
+  const count = Buffer.alloc(4);
+  const isFull = (fd: number): boolean => {
+    syscall("ioctl", undefined, fd, FIONREAD, count);
+    return count.readInt32LE(0) > 0;
+  };
+  while (pipes.some(isFull) && !poll([CONTROL], 1).at(0));
 }
 
 interface Command {
@@ -133,7 +155,7 @@ interface Command {
   readonly pipes: StreamPipes | undefined;
 }
 
-function run(command: Command): HelperMessage {
+function run(command: Command): Outcome {
   for (let attempt = 1; attempt <= 3; attempt += 1) {
     const report = makePipe();
     const copy = doing("start a process", copySelf);
@@ -141,10 +163,9 @@ function run(command: Command): HelperMessage {
     close(report.writeEnd);
     const said = readAll(report.readEnd);
     const { status, killed } = waitFor(copy);
-    if (said === "" && killed) return { type: "exit", status };
-    if (said === "") continue;
-    const { refusal } = JSON.parse(said) as { readonly refusal?: Refusal };
-    return refusal === undefined ? { type: "exit", status } : { type: "refused", refusal };
+    if (said === "" && !killed) continue;
+    const { refusal } = JSON.parse(said || "{}") as { readonly refusal?: Refusal };
+    return { message: refusal ? { type: "refused", refusal } : { type: "exit", status }, killed };
   }
   throw new Error("the helper's copy crashed");
 }

@@ -73,6 +73,14 @@ async function sh(
   return { status, stdout: text("stdout"), stderr: text("stderr"), restored };
 }
 
+function secretAt(
+  target: string,
+  changes: Partial<Extract<SandboxMount, { type: "secret" }>> = {},
+): SandboxMount {
+  const content = Buffer.from("hush, hush 4711");
+  return { type: "secret", target, content, readOnly: true, mode: 0o600, uid: 0, gid: 0, ...changes };
+}
+
 /** Everything about a tree that a layer could hold, and its inodes. */
 function listing(): string {
   return execFileSync("find", [root, "-printf", "%P %y %m %U:%G %T@ %i %s %l\n"], { encoding: "utf8" })
@@ -202,15 +210,7 @@ describe("a process by chroot", () => {
         mounts: [
           bind(join(dir, "hosts"), "/etc/hosts"),
           bind(join(dir, "resolv.conf"), "/etc/resolv.conf"),
-          {
-            type: "secret",
-            target: "/run/secrets/deep/s",
-            content: Buffer.from("hush, hush 4711"),
-            readOnly: true,
-            mode: 0o400,
-            uid: 5,
-            gid: 6,
-          },
+          secretAt("/run/secrets/deep/s", { mode: 0o400, uid: 5, gid: 6 }),
           bind(join(dir, "context"), "/mnt/c"),
           bind(join(dir, "script"), "/opt/script"),
           { type: "tmpfs", target: "/cache" },
@@ -258,18 +258,25 @@ describe("a process by chroot", () => {
   });
 
   test("a secret that a step hides elsewhere is emptied", async () => {
-    const secret: SandboxMount = {
-      type: "secret",
-      target: "/run/s",
-      content: Buffer.from("hush, hush 4711"),
-      readOnly: false,
-      mode: 0o600,
-      uid: 0,
-      gid: 0,
-    };
+    const secret = secretAt("/run/s", { readOnly: false });
     await sh("ln /run/s /hidden; exit 1", { mounts: [secret] });
     expect(readFileSync(join(root, "hidden"), "utf8")).toBe("");
     expect(spawnSync("grep", ["-rq", "hush 4711", root]).status).toBe(1);
+  });
+
+  test("a secret that a step prints is read before it is emptied, however slow the reader is", async () => {
+    const secret = secretAt("/run/s");
+    let text = "";
+    // More than a reader takes ahead, and less than it takes ahead and the pipe holds.
+    const script = "head -c 90000 /dev/zero; cat /run/s";
+    await sandbox.run(planOf(script, { mounts: [secret] }, []), {
+      signal: new AbortController().signal,
+      onOutput: async (_stream, chunk) => {
+        if (text === "") await new Promise((resolve) => setTimeout(resolve, 400));
+        text += Buffer.from(chunk).toString("latin1");
+      },
+    });
+    expect(text.slice(90000)).toBe("hush, hush 4711");
   });
 
   test("a cache comes and goes, and two steps never have it at once", async () => {
