@@ -1,4 +1,4 @@
-import { fchownSync } from "node:fs";
+import { fchownSync, openSync, readSync, writeSync } from "node:fs";
 import { capabilityMask } from "./capabilities.js";
 import type { HelperPlan } from "./helper-plan.js";
 import { INHERITED } from "./helper-plan.js";
@@ -62,6 +62,15 @@ export function settle(plan: Pick<HelperPlan, "cwd" | "ulimits">): void {
   doing("enter the working directory", () => enterWorkingDirectory(plan.cwd));
   setLimits();
   for (const limit of plan.ulimits) doing(`set the limit ${limit.name}`, () => setLimit(limit));
+}
+
+/** When memory runs out this process should go, and what it becomes or starts, and not cooper. Raising it needs no right. */
+export function offerMemory(): void {
+  const fd = openSync("/proc/self/oom_score_adj", "r+");
+  const text = Buffer.alloc(16);
+  const score = Number(text.toString("latin1", 0, readSync(fd, text, 0, text.length, 0)));
+  if (score < 500) writeSync(fd, "500");
+  close(fd);
 }
 
 /** The usual limits, which are inherited by all that follows. */

@@ -1,5 +1,5 @@
-import { chownSync, openSync, readSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
-import { STRANGLED, execute, furnish, giveStreams, openStdin, resetSignals } from "./become.js";
+import { chownSync, readlinkSync, writeFileSync, writeSync } from "node:fs";
+import { STRANGLED, execute, furnish, giveStreams, offerMemory, openStdin, resetSignals } from "./become.js";
 import { takeIdentity, takeStdio } from "./become.js";
 import { DEFAULT_CAPABILITIES } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
@@ -48,10 +48,7 @@ function main(): void {
   // Its memory and descriptors are nobody's business but the driver's, who has the rights (hazard X02). A copy of it is
   // as closed, up to its execve.
   trySyscall("prctl", 4 /* PR_SET_DUMPABLE */, 0, 0, 0, 0);
-  // When memory runs out the step should go, not cooper. Raising it needs no right.
-  const score = openSync("/proc/self/oom_score_adj", "r+");
-  if (readScore(score) < 500) writeSync(score, "500");
-  close(score);
+  offerMemory();
   const pid = Number(readlinkSync("/proc/self"));
   const filters = new Map<string, Buffer>();
   for (let warm = false; ; warm = true) {
@@ -63,11 +60,6 @@ function main(): void {
     for (const fd of [out.readEnd, err.readEnd, out.writeEnd, err.writeEnd]) close(fd);
     if (plan === undefined) return;
   }
-}
-
-function readScore(fd: number): number {
-  const text = Buffer.alloc(16);
-  return Number(text.toString("latin1", 0, readSync(fd, text, 0, text.length, 0)));
 }
 
 function filterFor({ filter, security }: HelperPlan, filters: Map<string, Buffer>): Buffer | undefined {

@@ -1,5 +1,14 @@
-import { openSync, readFileSync, readSync, readlinkSync, writeSync } from "node:fs";
-import { execute, giveStreams, openStdin, resetSignals, settle, takeIdentity, takeStdio } from "./become.js";
+import { readFileSync, readlinkSync, writeSync } from "node:fs";
+import {
+  execute,
+  giveStreams,
+  offerMemory,
+  openStdin,
+  resetSignals,
+  settle,
+  takeIdentity,
+  takeStdio,
+} from "./become.js";
 import type { Stdio } from "./become.js";
 import { capabilityMask } from "./capabilities.js";
 import { receive, receiveBytes, send } from "./control.js";
@@ -38,18 +47,6 @@ function main(): void {
     send(serve(plan.plan, own, plan.out, plan.err));
     for (const pipe of [plan.out, plan.err]) pipe.close();
   }
-}
-
-/** When memory runs out the command should go, neither cooper nor this helper, which has to clean up. Raising it needs no right. */
-function offerMemory(): void {
-  const score = openSync("/proc/self/oom_score_adj", "r+");
-  if (readScore(score) < 500) writeSync(score, "500");
-  close(score);
-}
-
-function readScore(fd: number): number {
-  const text = Buffer.alloc(16);
-  return Number(text.toString("latin1", 0, readSync(fd, text, 0, text.length, 0)));
 }
 
 function ownCapabilities(): bigint {
@@ -174,6 +171,7 @@ function run(command: Command): Outcome {
 function becomeCommand({ plan, own, loans, bytes, pipes }: Command, report: number): never {
   try {
     syscall("setsid", undefined);
+    // The command should go, not this helper, which has to clean up.
     offerMemory();
     const stdin = openStdin(plan, bytes);
     doing("enter the root file system", () => {
