@@ -75,6 +75,7 @@ export function endOf(child: ChildProcess, name: string): Promise<never> {
       reject(new Error(`${name}: ${line === "" ? "ended at once" : line}`));
     });
   });
+  // Whoever waits for it hears of it; while nobody does it is no news.
   ended.catch(() => undefined);
   return ended;
 }

@@ -41,7 +41,7 @@ export function claimIds(size: number, dir = CLAIMS_DIR): ClaimedIds {
 }
 
 /** Throws `unsupported` where so many ids in a row are not set aside. */
-export function rangesFor(kind: "uid" | "gid", size: number): readonly IdRange[] {
+function rangesFor(kind: "uid" | "gid", size: number): readonly IdRange[] {
   const ranges = containerRanges(subordinateLines(kind));
   const fit = ranges.filter(({ count }) => count >= size);
   if (fit.length > 0) return fit;

@@ -7,8 +7,8 @@
  * A command is process 1 in namespaces pid, mount, ipc, uts, cgroup and (by choice) net, with podman's eleven
  * capabilities, moby's closed system calls, both tools' masked paths, no_new_privs off (sudo and su work), umask 022,
  * at most 65536 open files and no core dumps. Hard limits are never raised.
- * It refuses: to mount on or in /proc, /sys, /dev,
- * to weaken any of the above silently when the kernel will not grant it, and to know what an image or a build is.
+ * It refuses: to mount on or in /proc, /sys, /dev, to weaken any of the above silently when the kernel will not grant it,
+ * and to know what an image or a build is.
  */
 export * from "./types.js";
 export { openChrootSandbox } from "./chroot-sandbox.js";

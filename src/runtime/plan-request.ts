@@ -117,15 +117,7 @@ export function helperPlan(
     cgroups: cgroup.entries,
     shmBytes: plan.limits.shmBytes,
     userNamespace,
-    idMapping:
-      ownNamespace === undefined
-        ? null
-        : {
-            namespace: ownNamespace.namespace,
-            uid: ownNamespace.uid,
-            gid: ownNamespace.gid,
-            size: ownNamespace.size,
-          },
+    idMapping: ownNamespace ?? null,
     runtime: runtime === null ? null : { ...runtime, seccomp: seccompJson(plan.security) },
   };
 }

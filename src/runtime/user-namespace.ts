@@ -3,7 +3,7 @@ import { closeSync, writeFileSync } from "node:fs";
 import { CooperError, errnoOf } from "../errors.js";
 import { holdNamespace, killed, openNamespaceOf } from "./attendants.js";
 import type { HelperIdMapping } from "./id-mapping.js";
-import { claimIds, rangesFor } from "./id-ranges.js";
+import { claimIds } from "./id-ranges.js";
 import { AT_FDCWD, cloneMount, close, mapOwners } from "./syscalls.js";
 import type { OwnUserNamespace, SandboxPlan } from "./types.js";
 
@@ -36,7 +36,7 @@ export function ownUserNamespace(size: number): OwnUserNamespace {
 type Place = Parameters<OwnUserNamespace["open"]>[0];
 
 async function make(size: number, { scratchDir, userNamespace }: Place): Promise<MadeNamespace> {
-  refuseUserNamespace(size, userNamespace);
+  if (userNamespace) throw insideAnother();
   const claimed = claimIds(size);
   let holder: ChildProcess | undefined;
   let held: number | undefined;
@@ -91,17 +91,14 @@ function tryMapping(namespaceFd: number, dir: string): void {
   }
 }
 
-/** Throws what can be known to stand in the way before there is one. `inside`: whether cooper is in one itself. */
-function refuseUserNamespace(size: number, inside: boolean): void {
-  if (inside)
-    throw new CooperError(
-      "unsupported",
-      "a user namespace of its own for a process needs cooper to run as root",
-      {
-        hint: "leave out --userns=auto: where cooper does not run as root, the root of a process is nobody on this machine anyway",
-      },
-    );
-  for (const kind of ["uid", "gid"] as const) rangesFor(kind, size);
+function insideAnother(): CooperError {
+  return new CooperError(
+    "unsupported",
+    "a user namespace of its own for a process needs cooper to run as root",
+    {
+      hint: "leave out --userns=auto: where cooper does not run as root, the root of a process is nobody on this machine anyway",
+    },
+  );
 }
 
 /** Throws `unsupported` for users that the plan names and its user namespace does not have. */
